@@ -219,7 +219,7 @@ def test_many_steps_at_once_equal_single_steps(
     for alpha in hard_cases(*size):
         for pixels in (48.5, 62, 100):
             together = move(alpha, pixels)
-            monkeypatch.setattr(adjustments, "MANY_STEPS", 1000)
+            monkeypatch.setattr(adjustments, "_MANY_STEPS", 1000)
             assert np.array_equal(together, move(alpha, pixels))
             monkeypatch.undo()
 

@@ -72,7 +72,7 @@ def test_ctrl_c_ends_a_loop_that_logs_failures(clip: Path, tiny: dict[str, Any],
     assert swallowed == []
     assert isinstance(caught.value, InterruptedRunError)
     assert not isinstance(caught.value, Exception)
-    assert str(caught.value).startswith("stopped after 1 frames: ")
+    assert str(caught.value).startswith("stopped after 1 frame: ")
     assert list(out.iterdir()) == []
 
 

@@ -23,7 +23,7 @@ from vidmatte.readers.open import open_reader
 from vidmatte.settings import Settings
 from vidmatte.writers import audio_encode
 from vidmatte.writers.audio import AudioWriter
-from vidmatte.writers.audio_encode import JITTER, EncodedTrack
+from vidmatte.writers.audio_encode import _JITTER, EncodedTrack
 from vidmatte.writers.audio_tracks import downmixed
 from vidmatte.writers.extra_outputs import ExtraOutputs
 
@@ -163,7 +163,7 @@ def test_audio_that_changes_format_keeps_the_first_one(
     _, written = write_clip(stream, out := tmp_path / f"out{suffix}")
     assert written.frames == 75
     # At the switch the source's clock jumps by half a packet.
-    assert abs(beep_time(out) - float(movie.flash_time)) <= JITTER
+    assert abs(beep_time(out) - float(movie.flash_time)) <= _JITTER
     assert abs(len(decode_sound(out)) * SAMPLE - 3) <= 0.1
     found = probe_stream(out, "audio")
     assert (found["sample_rate"], found["channels"]) == ("48000", 2)

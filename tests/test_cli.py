@@ -23,7 +23,7 @@ from vidmatte.cli import batch as cli_matte
 from vidmatte.cli.help_page import PAGE, _make_help
 from vidmatte.cli.main import main
 from vidmatte.cli.outputs import plan_outputs
-from vidmatte.cli.tool_commands import BENCH_OPTIONS, PREVIEW_OPTIONS
+from vidmatte.cli.tool_commands import _BENCH_OPTIONS, _PREVIEW_OPTIONS
 from vidmatte.errors import UsageError
 from vidmatte.jobs.spec import Job
 from vidmatte.settings import (
@@ -88,7 +88,7 @@ NOT_OF_BENCH = (
 
 @pytest.mark.parametrize(
     ("used", "unused"),
-    [(PREVIEW_OPTIONS, NOT_OF_PREVIEW), (BENCH_OPTIONS, NOT_OF_BENCH)],
+    [(_PREVIEW_OPTIONS, NOT_OF_PREVIEW), (_BENCH_OPTIONS, NOT_OF_BENCH)],
     ids=["preview", "bench"],
 )
 def test_preview_and_bench_take_every_option_or_leave_it_out_on_purpose(

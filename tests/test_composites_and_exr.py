@@ -15,7 +15,7 @@ from writer_support import write_clip
 from vidmatte.errors import UsageError
 from vidmatte.media import exr, exr_writer
 from vidmatte.settings.still_values import Shadow
-from vidmatte.writers.render.layers import blurred_without, cast_shadow, gaussian
+from vidmatte.writers.render.layers import _blurred_without, _cast_shadow, gaussian
 
 SIZE = (200, 150)
 
@@ -57,7 +57,7 @@ def test_wide_blurs_are_those_of_the_full_size(sigma: float) -> None:
     expected = cv2.GaussianBlur(plane, (0, 0), sigma)
     assert np.abs(gaussian(plane, sigma) - expected).mean() < 0.003
     flat = [np.full((240, 320), 500, np.uint16)]
-    (found,) = blurred_without(flat, plane, sigma)
+    (found,) = _blurred_without(flat, plane, sigma)
     assert (found == 500).all()
 
 
@@ -70,7 +70,7 @@ def test_a_shadow_falls_beside_the_subject(tmp_path: Path) -> None:
     assert np.abs(found[102:108, 135:140] - 255 * 0.6).max() < 4
     assert (found[:40] > 253).all()
     assert (found[:, :70] > 253).all()
-    cast = cast_shadow(square(), Shadow(30, 20, 0))
+    cast = _cast_shadow(square(), Shadow(30, 20, 0))
     assert (cast[75:115, 110:150] == 1).all()
     assert cast.sum() == square().sum()
 

@@ -22,7 +22,7 @@ from vidmatte.media.exr_writer import HALF, ExrWriter
 from vidmatte.pixels import planes
 from vidmatte.readers.open import open_reader
 from vidmatte.settings import Settings
-from vidmatte.writers.exr_layers import LayerJoiner, id_bits, ranked
+from vidmatte.writers.exr_layers import _id_bits, _LayerJoiner, _ranked
 from vidmatte.writers.open import output_specs
 from vidmatte.writers.output import OutputSpec
 
@@ -80,7 +80,7 @@ def layer_of(path: Path, layer: str = "") -> np.ndarray:
 
 def coverage_of(path: Path, name: str, count: int) -> np.ndarray:
     """A name's matte as a compositor extracts it: the coverage of all ranks with its id."""
-    wanted = np.array(id_bits(name), "<u4").view("<f4")
+    wanted = np.array(_id_bits(name), "<u4").view("<f4")
     total: Any = 0
     for pair in range(-(-count // 2)):
         ranks = layer_of(path, f"CryptoObject{pair:02}")
@@ -93,14 +93,14 @@ def coverage_of(path: Path, name: str, count: int) -> np.ndarray:
     ("name", "digits"), [("bunny", "13851a76"), ("default", "42c9679f"), ("hello", "248bfa47")]
 )
 def test_ids_are_those_of_the_specification(name: str, digits: str) -> None:
-    assert f"{id_bits(name):08x}" == digits
+    assert f"{_id_bits(name):08x}" == digits
 
 
 def test_ids_are_floats_that_survive_arithmetic() -> None:
     published = {"hello": 6.0705627e-17, "равнина": -1.3192631e-25, "mädchen": 6.2361298e25}
-    found = np.array([id_bits(name) for name in published], "<u4").view("<f4")
+    found = np.array([_id_bits(name) for name in published], "<u4").view("<f4")
     assert np.array_equal(found, np.array([*published.values()], np.float32))
-    many = np.array([id_bits(f"subject{number}") for number in range(3000)], "<u4").view("<f4")
+    many = np.array([_id_bits(f"subject{number}") for number in range(3000)], "<u4").view("<f4")
     assert np.isfinite(many).all()
     assert (np.abs(many) >= np.finfo(np.float32).tiny).all()
 
@@ -141,7 +141,7 @@ def test_another_library_reads_names_kinds_and_the_manifest(made: Path) -> None:
     assert header[f"{KEY}/hash"] == "MurmurHash3_32"
     assert header[f"{KEY}/conversion"] == "uint32_to_float32"
     manifest = json.loads(header[f"{KEY}/manifest"])
-    assert manifest == {name: f"{id_bits(name):08x}" for name in ("pink", "azure")}
+    assert manifest == {name: f"{_id_bits(name):08x}" for name in ("pink", "azure")}
     assert header["alpha"] == "premultiplied"
 
 
@@ -178,7 +178,7 @@ def test_alphas_that_overlap_are_scaled_to_one(alpha: str, clip: Path, tmp_path:
         part_of(spec, tmp_path / f"{number}.exr", alphas[number], colour)
         for number, colour in enumerate((0.5, 0.25, 1.0))
     ]
-    (joined := tmp_path / "joined.exr").write_bytes(LayerJoiner(spec, names).join(files))
+    (joined := tmp_path / "joined.exr").write_bytes(_LayerJoiner(spec, names).join(files))
     assert exr_time(joined) == (25.0, 0x01020304)
     expected = alphas / np.maximum(alphas.sum(axis=0), 1)
     layers = np.stack([layer_of(joined, name) for name in names])
@@ -200,14 +200,59 @@ def test_alphas_that_overlap_are_scaled_to_one(alpha: str, clip: Path, tmp_path:
 def test_ranks_are_in_the_order_of_coverage_and_at_most_six() -> None:
     names = [f"subject{number}" for number in range(8)]
     alphas = np.repeat(np.linspace(0, 0.2, 8, dtype=np.float32), 6).reshape(8, 2, 3)
-    channels = ranked(alphas, names)
+    channels = _ranked(alphas, names)
     layers = [f"CryptoObject{pair:02}" for pair in range(3)]
     assert [*channels] == [f"{layer}.{letter}" for layer in layers for letter in "rgba"]
     coverages = [channels[f"{layer}.{letter}"][0, 0] for layer in layers for letter in "ga"]
     assert coverages == sorted(alphas[2:, 0, 0], reverse=True)
-    first = np.array(id_bits("subject7"), "<u4").view("<f4")
+    first = np.array(_id_bits("subject7"), "<u4").view("<f4")
     assert (channels["CryptoObject00.r"] == first).all()
-    assert not ranked(alphas[:1], names[:1])["CryptoObject00.r"].any(), "nothing there has no id"
+    assert not _ranked(alphas[:1], names[:1])["CryptoObject00.r"].any(), "nothing there has no id"
+
+
+@pytest.mark.parametrize("phase", ["layer azure", "joining layers"])
+def test_a_stopped_run_is_resumed(
+    phase: str, clip: Path, tiny: dict[str, Any], made: Path, tmp_path: Path
+) -> None:
+    matted: list[str] = []
+
+    def stop(progress: vidmatte.Progress) -> None:
+        if progress.phase == phase and progress.done:
+            raise KeyboardInterrupt
+
+    def note(progress: vidmatte.Progress) -> None:
+        if progress.done > progress.before:
+            matted.append(progress.phase)
+
+    options: Any = {**tiny, "subject": SUBJECTS, "format": "exr", "exr_layers": True}
+    (folder := tmp_path / "results").mkdir()
+    out = folder / "cut"
+    with pytest.raises(InterruptedRunError, match=r"cut was not written; --resume continues"):
+        vidmatte.matte(clip, out, progress=stop, resume=True, **options)
+    assert [file.name for file in folder.iterdir()] == [".cut.resume"]
+    with pytest.raises(UsageError, match="belongs to a different job"):
+        vidmatte.matte(clip, out, resume=True, **{**options, "subject": SUBJECTS[::-1]})
+    result = vidmatte.matte(clip, out, progress=note, resume=True, **options)
+    assert {"layer pink", "subject"}.isdisjoint(matted), "what was finished is not done again"
+    assert ("layer azure" in matted) == (phase == "layer azure")
+    assert not result.warnings
+    for file in made.iterdir():
+        assert (out / file.name).read_bytes() == file.read_bytes()
+    assert not (folder / ".cut.resume").exists()
+    again = vidmatte.matte(clip, out, resume=True, **options)
+    assert again.resumed_at == COUNT
+
+
+def test_the_stored_work_of_another_run_is_not_touched(
+    clip: Path, tiny: dict[str, Any], tmp_path: Path
+) -> None:
+    work = tmp_path / "results" / ".cut.resume"
+    work.mkdir(parents=True)
+    (work / "job.json").write_text("{}")
+    options: Any = {**tiny, "subject": SUBJECTS, "format": "exr", "exr_layers": True}
+    with pytest.raises(UsageError, match=r"holds job.json, which is not the work of a run"):
+        vidmatte.matte(clip, work.parent / "cut", resume=True, **options)
+    assert [file.name for file in work.parent.rglob("*")] == [".cut.resume", "job.json"]
 
 
 @pytest.mark.parametrize("phase", ["layer azure", "joining layers"])
@@ -248,7 +293,6 @@ def test_a_pattern_and_a_single_picture_have_layers_too(
         ({"format": "png"}, "png has no layers: write -o FOLDER/ --format exr"),
         ({"only": "pink"}, "--exr-layers and --only pink exclude each other"),
         ({"matte": "matte.mov"}, "--exr-layers and --matte matte.mov exclude each other"),
-        ({"resume": True}, "--exr-layers and --resume exclude each other"),
         ({"exr_compression": "dwaa"}, "it is lossy, and --exr-layers has ids"),
         ({"subject": f"{'n' * 201}:70,90"}, "a layer's name at most 200"),
     ],

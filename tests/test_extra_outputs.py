@@ -25,9 +25,9 @@ from vidmatte.jobs.outputs import open_writer
 from vidmatte.pixels.formats import plane_arrays
 from vidmatte.readers.open import open_reader
 from vidmatte.settings import Settings
-from vidmatte.writers.extra_outputs import FOREGROUND_FORMATS, ExtraOutputs
+from vidmatte.writers.extra_outputs import _FOREGROUND_FORMATS, ExtraOutputs
 from vidmatte.writers.format_spec import OutputFormat
-from vidmatte.writers.render.background import COLOURS, _parse_colour, open_background
+from vidmatte.writers.render.background import _COLOURS, _parse_colour, open_background
 
 
 def alphas(movie: Movie) -> np.ndarray:
@@ -102,7 +102,7 @@ def test_foreground_images_and_ffv1(name: str, movie: Movie, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("bits", [8, 16])
-@pytest.mark.parametrize("row", FOREGROUND_FORMATS, ids=lambda row: row.name)
+@pytest.mark.parametrize("row", _FOREGROUND_FORMATS, ids=lambda row: row.name)
 @pytest.mark.thinned(3)
 def test_every_foreground_format_keeps_an_rgb_sources_colours(
     row: OutputFormat, bits: int, tmp_path: Path
@@ -126,7 +126,7 @@ def test_every_foreground_format_keeps_an_rgb_sources_colours(
 
 @pytest.mark.parametrize("name", ["c.mov", "c.mkv", "c"])
 @pytest.mark.parametrize(
-    ("background", "colour"), [("#3366cc", (0x33, 0x66, 0xCC)), ("green", COLOURS["green"])]
+    ("background", "colour"), [("#3366cc", (0x33, 0x66, 0xCC)), ("green", _COLOURS["green"])]
 )
 @pytest.mark.thinned(4)
 def test_a_composite_is_the_subject_over_the_background(

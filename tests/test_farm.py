@@ -23,14 +23,15 @@ from kill_and_resume import CUT, FRAMES, differences, fingerprint, make_inputs, 
 
 from vidmatte.api import matte
 from vidmatte.cli.main import main
+from vidmatte.core import concurrency
 from vidmatte.core.frame import Clip
 from vidmatte.core.segment import Segment
 from vidmatte.errors import OutputError, OutputExistsError, SourceError, UsageError
 from vidmatte.farm import environment, worker
 from vidmatte.farm import pool as pool_module
-from vidmatte.farm.environment import environment_of, instruction_set
+from vidmatte.farm.environment import environment_of
 from vidmatte.farm.join import join_segments
-from vidmatte.farm.parts import MANIFEST, finished_segment, segment_path
+from vidmatte.farm.parts import MANIFEST, _segment_path, finished_segment
 from vidmatte.farm.plan import FileIdentity, Plan, segments_folder
 from vidmatte.farm.planning import _starts, _starts_at_cuts, local_segment_frames, make_plan
 from vidmatte.farm.pool import Crew, Events, LocalWorker, Task, Worker, WorkerPool
@@ -110,7 +111,7 @@ def finished(short: Farm, tmp_path: Path) -> Farm:
     plan = short.plan.model_copy(update={"output": output})
     vars(plan).pop("digest", None)
     for number in range(len(plan.segments)):
-        path = segment_path(folder, number) / MANIFEST
+        path = _segment_path(folder, number) / MANIFEST
         found = json.loads(path.read_text())
         path.write_text(json.dumps({**found, "plan": plan.digest}))
     return Farm(plan, folder)
@@ -195,7 +196,7 @@ def test_commands(inputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
 def test_a_segment_that_is_made_twice_does_no_harm(
     finished: Farm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = segment_path(finished.folder, 1)
+    path = _segment_path(finished.folder, 1)
     before = (path / MANIFEST).read_bytes()
     finished.make(1)  # finished already: nothing is done
     # Another process, which had begun before this one was finished.
@@ -236,29 +237,29 @@ def test_a_run_killed_before_its_manifest_goes_on(finished: Farm, tmp_path: Path
 
 
 def spoil_log(farm: Farm) -> None:
-    path = segment_path(farm.folder, 1) / LOG
+    path = _segment_path(farm.folder, 1) / LOG
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
 
 
 def spoil_picture(farm: Farm) -> None:
-    path = segment_path(farm.folder, 1) / "pictures-0" / "000012.png"
+    path = _segment_path(farm.folder, 1) / "pictures-0" / "000012.png"
     path.write_bytes(path.read_bytes()[:-1] + b"\0")
 
 
 def spoil_count(farm: Farm) -> None:
-    path = segment_path(farm.folder, 1) / MANIFEST
+    path = _segment_path(farm.folder, 1) / MANIFEST
     path.write_text(json.dumps({**json.loads(path.read_text()), "frames": 7}))
 
 
 def other_plan(farm: Farm) -> None:
-    path = segment_path(farm.folder, 1) / MANIFEST
+    path = _segment_path(farm.folder, 1) / MANIFEST
     path.write_text(json.dumps({**json.loads(path.read_text()), "plan": "0" * 64}))
 
 
 def swap(farm: Farm) -> None:
-    one, two = (segment_path(farm.folder, number) for number in (1, 2))
+    one, two = (_segment_path(farm.folder, number) for number in (1, 2))
     one.rename(farm.folder / "aside")
     two.rename(one)
     (farm.folder / "aside").rename(two)
@@ -316,7 +317,7 @@ def test_a_machine_that_differs_is_refused(
 
 
 def test_mixed_machines_are_named_in_the_result(finished: Farm, monkeypatch: Any) -> None:
-    shutil.rmtree(segment_path(finished.folder, 2))
+    shutil.rmtree(_segment_path(finished.folder, 2))
     monkeypatch.setattr(
         worker,
         "environment_of",
@@ -386,11 +387,14 @@ def test_where_a_clip_is_cut() -> None:
     assert local_segment_frames(8000, NEEDS, 2) == 1334
 
 
-def test_the_instruction_set_is_read_from_the_system(tmp_path: Path) -> None:
+def test_the_instruction_set_is_read_from_the_system(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert environment._instruction_set()[0]
+    monkeypatch.setattr(concurrency, "_CPU_INFO", tmp_path / "cpuinfo")
+    assert len(environment._instruction_set()) > 1
     (tmp_path / "cpuinfo").write_text("model name\t: a\nflags\t\t: fpu avx2 amx_bf16 vme fma\n")
-    assert instruction_set(tmp_path / "cpuinfo")[1:] == ("amx_bf16", "avx2", "fma")
-    assert len(instruction_set(tmp_path / "none")) > 1
-    assert environment.instruction_set()[0]
+    assert environment._instruction_set()[1:] == ("amx_bf16", "avx2", "fma")
 
 
 def test_the_identity_of_a_folder(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ from tolerance import EXACT, SAME_LOOP, SAME_NETWORK, SAME_SUMS, assert_close
 from vidmatte.core.families import FAMILY_TABLE, CoarsePass, InputSize
 from vidmatte.core.frame import Frame
 from vidmatte.errors import DeviceError, ModelError, UsageError
-from vidmatte.models.augment import ALTERNATING, View, views_of
+from vidmatte.models.augment import _ALTERNATING, View, views_of
 from vidmatte.models.load import load_network
 from vidmatte.models.registry import choose_model
 from vidmatte.models.runtimes import torch_device
@@ -653,7 +653,7 @@ def test_networks_stored_in_half_precision_run_in_float32(tmp_path: Path) -> Non
 def test_views_alternate_where_the_filter_averages_frames(tmp_path: Path) -> None:
     path = make_salient(tmp_path / "tiny.onnx")
     runner = load_runner(path, Device(), 1, outputs=1).runner
-    plain, (inset, mirrored, _, both) = View(), ALTERNATING
+    plain, (inset, mirrored, _, both) = View(), _ALTERNATING
     expected = {
         ("isnet", "auto"): [inset, mirrored, plain, inset, inset],
         ("isnet", "live"): [inset, mirrored, inset, inset, inset],
@@ -713,7 +713,7 @@ def test_undoing_a_view_restores_positions() -> None:
     picture = np.zeros((60, 80, 3), np.uint8)
     picture[20:40, 10:30] = 255
     small = cv2.resize(picture, (200, 200), interpolation=cv2.INTER_LINEAR)[..., 0]
-    for view in (View(), *ALTERNATING):
+    for view in (View(), *_ALTERNATING):
         shown = view.apply(picture, 200, 200)
         assert shown.shape == (200, 200, 3)
         back = cv2.resize(np.ascontiguousarray(view.undo(shown[..., 0])), (200, 200))

@@ -19,6 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 from test_network import alphas_of, frame_of, noise_frames, pictures_of
 from tiny_onnx import make_recurrent, make_salient
 
+from vidmatte.core import concurrency
 from vidmatte.core.families import FAMILY_TABLE
 from vidmatte.errors import DeviceError, ModelError
 from vidmatte.models.chosen_weights import Weights
@@ -65,7 +66,7 @@ def test_openvino_is_asked_about_bfloat16_where_the_cpu_may_have_it(
     facts = tmp_path / "cpuinfo"
     if listed is not None:
         facts.write_text(listed)
-    monkeypatch.setattr(openvino, "CPU_FACTS", facts)
+    monkeypatch.setattr(concurrency, "_CPU_INFO", facts)
     assert openvino._may_have_bfloat16.__wrapped__() is is_asked
 
 

@@ -27,7 +27,7 @@ from vidmatte.errors import UsageError
 from vidmatte.jobs.paced import Pace, _pace_named, _PacedNetwork, network_of
 from vidmatte.jobs.segment import Needs, plan_segment
 from vidmatte.jobs.smoothing import temporal_filter_for
-from vidmatte.models.augment import ALTERNATING, SCHEDULES, View, mark_views, views_of
+from vidmatte.models.augment import _ALTERNATING, SCHEDULES, View, mark_views, views_of
 from vidmatte.models.base import Network
 from vidmatte.models.registry import find_model
 from vidmatte.readers.open import open_reader
@@ -162,7 +162,7 @@ def test_auto_leaves_fast_motion_to_the_network_as_it_is() -> None:
 def test_auto_merges_views_of_its_key_frames() -> None:
     frames, truth = paced([0.2] * 19, AUTO, schedule="four")
     seen = {index: {*views} for index, views in by_frame(truth).items()}
-    first, second = {*ALTERNATING[:2]}, {*ALTERNATING[2:]}
+    first, second = {*_ALTERNATING[:2]}, {*_ALTERNATING[2:]}
     assert seen == {0: first | second, 6: second, 12: first, 18: second}
     assert [one.index for one in frames if not one.carried] == [0, 6, 12, 18]
     # The filter weighs views against each other: all frames count, as if each had its own.

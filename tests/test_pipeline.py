@@ -99,7 +99,7 @@ def test_the_manifests_checksums_are_announced_and_may_be_stopped(
         raise KeyboardInterrupt
 
     monkeypatch.setattr("vidmatte.jobs.manifest._digest", stopped)
-    monkeypatch.setattr("vidmatte.jobs.run.LONG_READ", 1)
+    monkeypatch.setattr("vidmatte.jobs.run._LONG_READ", 1)
     assert main([str(movie.path), "-o", str(out), *model]) == 130
     stderr = capsys.readouterr().err
     assert "out.mov is complete; reading 0.0 GB for its manifest's checksums" in stderr

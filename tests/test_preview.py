@@ -22,7 +22,7 @@ from vidmatte.cli.main import main
 from vidmatte.errors import OutputError
 from vidmatte.readers.movie.reader import MovieReader
 from vidmatte.settings import Settings
-from vidmatte.tools.preview import CELL, GAP, _sheet_row, _spaced, check_sheet
+from vidmatte.tools.preview import _GAP, CELL, _sheet_row, _spaced, check_sheet
 
 
 @pytest.mark.parametrize("family", ["isnet", "rvm"])
@@ -37,10 +37,10 @@ def test_a_sheet_shows_frames_spread_over_the_clip(
     assert f"{out}: 3 frames" in capsys.readouterr().err
     sheet = cv2.imread(str(out))
     height = CELL * 108 // 192
-    assert sheet.shape == (3 * (height + GAP), 4 * (CELL + GAP), 3)
+    assert sheet.shape == (3 * (height + _GAP), 4 * (CELL + _GAP), 3)
     if family == "isnet":
-        alpha = sheet[GAP:height, -CELL:].astype(float)
-        black = sheet[GAP:height, CELL + 2 * GAP : 2 * (CELL + GAP)].astype(float)
+        alpha = sheet[_GAP:height, -CELL:].astype(float)
+        black = sheet[_GAP:height, CELL + 2 * _GAP : 2 * (CELL + _GAP)].astype(float)
         assert 20 < alpha.mean() < 200
         assert black[alpha[..., 0] < 1].max() <= 2
     assert main(["preview", str(movie.path), *words]) == 1
@@ -143,7 +143,7 @@ def test_the_sheet_shows_the_adjustments_and_each_frames_mask(
     def alphas(*more: str) -> list[np.ndarray]:
         assert main(["preview", *words, *more]) == 0
         sheet = cv2.imread(str(tmp_path / "clip_preview.png")).astype(float)
-        return [row[GAP:, -CELL:] for row in np.split(sheet, 3)]
+        return [row[_GAP:, -CELL:] for row in np.split(sheet, 3)]
 
     # Frames 1, 4 and 7, and from the in point on 4, 6 and 8.
     expected = [False, bool(part), not part]

@@ -54,13 +54,16 @@ def test_a_text_is_read(text: str, prompt: object):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "says no place"),
-        ("!", "says no place"),
-        ("@f3", "says no place"),
+        ("", "names nothing"),
+        ("!", "names nothing"),
+        ("@f3", "names nothing"),
         ("1,2,3", "3 numbers"),
-        ("6400", "1 numbers"),
+        ("6400", "1 number: write"),
         ("400,50,100,700", "LEFT < RIGHT"),
-        ("640,300@later", "'later' is no time"),
+        ("640,", "write X,Y for a point"),
+        ("the dog:640,300", "'the dog' is not a name"),
+        ("d:largest", "a name has two or more letters"),
+        ("640,300@later", "'later' is not a time"),
     ],
 )
 def test_a_wrong_text_is_one_clear_line(text: str, said: str):
@@ -171,12 +174,19 @@ POINT = {"kind": "point", "x": 1, "y": 2}
         ({"version": 1}, "prompts"),
         ({"version": 1, "prompts": [], "wide": 3}, "wide"),
         ({"version": 1, "prompts": [], "width": 3}, "give width and height"),
-        ({"version": 1, "prompts": [{"kind": "circle"}]}, "prompts.0"),
-        ({"version": 1, "prompts": [{"kind": "point", "x": 1}]}, r"prompts.0.point.y"),
-        ({"version": 1, "prompts": [POINT | {"at": {"frame": -1}}]}, "at.frame"),
+        ({"version": 1, "prompts": [{"kind": "circle"}]}, "prompt 1: Input tag"),
+        ({"version": 1, "prompts": [{"kind": "point", "x": 1}]}, "prompt 1: y: Field required"),
+        ({"version": 1, "prompts": [POINT | {"at": {"frame": -1}}]}, "prompt 1: frame: Input"),
+        (
+            {"version": 1, "prompts": [POINT, {"kind": "region", "choose": "biggest"}]},
+            "prompt 2: choose: expected 'largest', 'centre', 'person', 'all' or a number",
+        ),
         ({"version": 1, "prompts": [POINT | {"at": {}}]}, "give one of"),
         ({"version": 1, "prompts": [POINT | {"at": {"frame": 1, "pts": 2}}]}, "give one of"),
-        ({"version": 1, "prompts": [POINT | {"subject": "?"}]}, "a name is"),
+        (
+            {"version": 1, "prompts": [POINT | {"subject": "?"}]},
+            "prompt 1: subject: '.' is not a name",
+        ),
         (
             {
                 "version": 1,

@@ -18,7 +18,7 @@ from vidmatte.farm.parts import finished_segment
 from vidmatte.farm.plan import Plan, segments_folder
 from vidmatte.farm.planning import make_plan
 from vidmatte.farm.pool import Task
-from vidmatte.farm.ray_workers import Agent, Share, _noted_address, check_address, share_of
+from vidmatte.farm.ray_workers import Agent, _noted_address, _Share, _share_of, check_address
 from vidmatte.jobs.check import make_job
 from vidmatte.jobs.report import Reporter
 from vidmatte.models.registry import find_model
@@ -60,15 +60,15 @@ def test_what_cannot_be_is_one_line(
 
 def test_how_a_cluster_is_shared() -> None:
     nodes = [{"CPU": 4.0}, {"CPU": 8.0, "memory": 1.0}, {"memory": 1.0}]
-    assert share_of(nodes, is_gpu=False, threads=0) == Share(cpus=4, gpus=0, count=3)
-    assert share_of(nodes, is_gpu=False, threads=8) == Share(cpus=8, gpus=0, count=1)
+    assert _share_of(nodes, is_gpu=False, threads=0) == _Share(cpus=4, gpus=0, count=3)
+    assert _share_of(nodes, is_gpu=False, threads=8) == _Share(cpus=8, gpus=0, count=1)
     cards = [{"CPU": 16.0, "GPU": 4.0}, {"CPU": 6.0, "GPU": 1.0}, {"CPU": 64.0}]
-    assert share_of(cards, is_gpu=True, threads=0) == Share(cpus=4, gpus=1, count=5)
-    assert share_of(cards, is_gpu=True, threads=8) == Share(cpus=8, gpus=1, count=2)
+    assert _share_of(cards, is_gpu=True, threads=0) == _Share(cpus=4, gpus=1, count=5)
+    assert _share_of(cards, is_gpu=True, threads=8) == _Share(cpus=8, gpus=1, count=2)
     with pytest.raises(UsageError, match="has a GPU"):
-        share_of(nodes, is_gpu=True, threads=0)
+        _share_of(nodes, is_gpu=True, threads=0)
     with pytest.raises(UsageError, match=r"the 9 CPUs of a worker \(the largest has 8\)"):
-        share_of(nodes, is_gpu=False, threads=9)
+        _share_of(nodes, is_gpu=False, threads=9)
 
 
 def test_where_the_address_of_a_cluster_is_noted(tmp_path: Path, monkeypatch: Any) -> None:

@@ -35,7 +35,7 @@ from vidmatte.cli.main import main
 from vidmatte.cli.outputs import plan_outputs
 from vidmatte.core.colour import FULL, HLG, LIMITED, PQ, ColourTags
 from vidmatte.errors import SourceError, SourceMissingError, UsageError
-from vidmatte.pixels.formats import WORKING_FORMATS, _working_format, plane_arrays, set_colour
+from vidmatte.pixels.formats import _WORKING_FORMATS, _working_format, plane_arrays, set_colour
 from vidmatte.pixels.network_rgb import NetworkRgb, _curve_for, full_range_rgb
 from vidmatte.readers.image_folder import result_names
 from vidmatte.readers.movie.missing_timestamps import in_display_order, with_all_timestamps
@@ -94,7 +94,7 @@ def test_every_kind_is_read_in_order_and_on_time(
     if clip.constant_rate:
         assert clip.rate == movie.rate
     assert clip.timecode == movie.timecode
-    assert clip.working_format in WORKING_FORMATS
+    assert clip.working_format in _WORKING_FORMATS
     if clip.colour.transfer not in (PQ, HLG):
         drawn = np.round(movie.picture(0).rgb * 255).astype(np.uint8)
         assert_close(views[0], drawn, CLIP_PICTURE)

@@ -38,7 +38,7 @@ from vidmatte.jobs.checkpoint import frame_log as framelog
 from vidmatte.jobs.checkpoint.compat import differences as differences_of
 from vidmatte.jobs.checkpoint.frame_log import FrameLog, Summary
 from vidmatte.jobs.report import Progress, Reporter
-from vidmatte.jobs.resume import EXCLUDED_OPTIONS
+from vidmatte.jobs.resume import _EXCLUDED_OPTIONS
 from vidmatte.jobs.run import run
 from vidmatte.jobs.spec import READ_OPTIONS, Result
 from vidmatte.models.registry import find_model
@@ -310,7 +310,7 @@ def test_another_runtime_is_refused(
 
 
 def test_every_option_counts_except_the_excluded_ones() -> None:
-    assert set(EXCLUDED_OPTIONS) == {
+    assert set(_EXCLUDED_OPTIONS) == {
         "accept_licence", "batch", "cache", "device", "family", "like", "manifest",
         "max_megapixels", "memory",
         "model", "models_dir", "overwrite", "resume", "strict", "threads", "timeline",
@@ -325,7 +325,7 @@ def test_every_option_counts_except_the_excluded_ones() -> None:
         "trimap",
     }
     assert set(READ_OPTIONS) == read
-    assert not set(EXCLUDED_OPTIONS) & set(READ_OPTIONS)
+    assert not set(_EXCLUDED_OPTIONS) & set(READ_OPTIONS)
 
 
 def test_a_changed_mask_is_refused(inputs: Path, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from vidmatte.errors import OutputError
 from vidmatte.jobs.checkpoint.spool import _Checkpoint, open_checkpoint
 from vidmatte.jobs.outputs import _make_outputs
 from vidmatte.jobs.pipeline import build_pipeline
-from vidmatte.jobs.segment import LEAD, WARM_UP, Needs, plan_segment
+from vidmatte.jobs.segment import _LEAD, WARM_UP, Needs, plan_segment
 from vidmatte.models.registry import find_model
 from vidmatte.readers.open import open_reader
 from vidmatte.settings import Settings, make_settings
@@ -272,7 +272,7 @@ def test_a_segment_checks_its_numbers(numbers: tuple[int, int, int, int | None])
 
 def test_where_a_segment_starts() -> None:
     segment, begin = plan_segment(100, 200, PLAIN, History())
-    assert (LEAD, WARM_UP) == (24, 10)
+    assert (_LEAD, WARM_UP) == (24, 10)
     assert segment == Segment(62, 86, 100, 200)
     assert begin.pts is None
     assert PLAIN.read_stop(segment) == 203

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from vidmatte.alpha.shot_detection import LONGEST_FLASH, CutDetector
+from vidmatte.alpha.shot_detection import _LONGEST_FLASH, CutDetector
 
 
 def scene(seed: int, height: int = 288, width: int = 512) -> np.ndarray:
@@ -58,7 +58,7 @@ def test_a_flash_is_not_a_cut_but_a_cut_behind_it_is() -> None:
 def test_white_that_stays_is_a_cut() -> None:
     picture = window(scene(1), 0)
     frames = [picture, picture] + [np.full_like(picture, 255)] * 8
-    assert cuts_in(frames) == [0, 2 + LONGEST_FLASH]
+    assert cuts_in(frames) == [0, 2 + _LONGEST_FLASH]
 
 
 def test_exposure_and_fades_are_not_cuts() -> None:

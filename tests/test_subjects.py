@@ -18,7 +18,7 @@ from vidmatte.alpha.guidance.coarse import CoarseFrame
 from vidmatte.alpha.guidance.store import CoarseStore
 from vidmatte.cli.main import main
 from vidmatte.core.prompts import Mask, Moment, Point
-from vidmatte.errors import UsageError
+from vidmatte.errors import InterruptedRunError, UsageError
 from vidmatte.models.base import Network
 from vidmatte.models.weights.store import Store
 from vidmatte.settings import Settings
@@ -175,11 +175,16 @@ def test_a_correction_changes_only_its_span_and_needs_no_network(
 
 
 def test_each_named_subject_gets_a_result_of_its_own(
-    clip: Path, drawn: Drawn, tiny: dict[str, Any], tmp_path: Path
+    clip: Path,
+    drawn: Drawn,
+    tiny: dict[str, Any],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     words = [f"--{name.replace('_', '-')}={value}" for name, value in tiny.items()]
     subjects = ["--subject", "pink:70,90", "--subject", "azure:250,80", "--each"]
     assert main([str(clip), "-o", f"{tmp_path / 'cut'}/", *words, *subjects]) == 0
+    assert f"done   {tmp_path / 'cut_azure'}" in capsys.readouterr().err
     pink, azure = alphas(tmp_path / "cut_pink"), alphas(tmp_path / "cut_azure")
     assert shares(pink, drawn, 0)[0] > 0.85
     assert shares(azure, drawn, 1)[0] > 0.85
@@ -200,15 +205,12 @@ def test_several_subjects_together_are_all_of_them(
 def test_a_run_that_was_stopped_goes_on_with_the_same_frames(
     clip: Path, tiny: dict[str, Any], made: Callable[[str], np.ndarray], tmp_path: Path
 ) -> None:
-    class StopError(Exception):
-        """Stands for whatever ends a run."""
-
     def stop(progress: vidmatte.Progress) -> None:
         if progress.done == 6 and not progress.phase:
-            raise StopError
+            raise KeyboardInterrupt
 
     options = {**tiny, "subject": "70,90"}
-    with pytest.raises(StopError):
+    with pytest.raises(InterruptedRunError, match="once the subject is tracked again"):
         run(clip, tmp_path / "cut", options, resume=True, progress=stop)
     result = vidmatte.matte(clip, tmp_path / "cut", manifest=False, resume=True, **options)
     assert result.resumed_at > 0
@@ -251,9 +253,9 @@ def test_events_name_the_phases_and_the_doubtful_frames(
         ({"subject": "320,90"}, "point 320,90 is outside the frame"),
         ({"subject": "70,90@f14"}, "frame 14 is not read: choose f0 to f13"),
         ({"subject": "70,90@f1", "in_point": "f2"}, "frame 1 is not read: choose f2 to f13"),
-        ({"subject": "70,90@later"}, "'later' is no time"),
-        ({"subject": "none.png"}, "there is no such mask picture"),
-        ({"subject": "9"}, "no subject number 9: this frame has 1..2"),
+        ({"subject": "70,90@later"}, "'later' is not a time"),
+        ({"subject": "none.png"}, "neither a prompt nor a picture that exists"),
+        ({"subject": "9"}, "subject at f0: no candidate 9: choose 1 to 2"),
         ({"subject": "pink:70,90", "only": "azure"}, "the subjects are pink"),
         ({"only": "azure"}, "it needs --subject"),
         ({"subjects": "none.json"}, "cannot be read"),
@@ -313,7 +315,7 @@ def test_sheets_show_what_can_be_chosen_and_what_is(
         assert "2 candidates; choose one with --subject 1" in said
     else:
         assert height == 2 * 180
-        assert "2 masks of the chosen subject" in said
+        assert "2 key frames with the chosen subject's mask" in said
 
 
 def words_of(tiny: dict[str, Any]) -> list[str]:

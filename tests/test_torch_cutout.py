@@ -30,7 +30,7 @@ pytestmark = pytest.mark.torch
 
 
 def summary_of(alpha: Any, device: TorchDevice) -> Any:
-    return importlib.import_module("vidmatte.alpha.torch_adjust").summary_of(alpha, device)
+    return importlib.import_module("vidmatte.alpha.torch_adjust")._summary_of(alpha, device)
 
 
 SIZES = [(128, 192), (270, 402), (67, 121)]

@@ -240,7 +240,7 @@ def test_controls(controls: Adjustments, size: tuple[int, int]) -> None:
     assert frame.alpha is not None
     expected = adjustments.apply(frame.alpha.copy(), controls)
     found = torch_adjust.apply(torch.from_numpy(frame.alpha.copy()), controls).numpy()
-    assert torch_adjust.is_local(controls)
+    assert torch_adjust._is_local(controls)
     assert_close(found, expected, Tolerance(1e-6, 5e-6, "the same sums in another order"))
     assert np.abs(expected - frame.alpha).max() > 0.01
 

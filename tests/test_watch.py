@@ -19,7 +19,7 @@ from media import make_movie
 from tiny_onnx import make_salient
 
 from vidmatte.cli.main import main
-from vidmatte.cli.watch import ERROR_SUFFIX, RECORD, _Watch
+from vidmatte.cli.watch import _ERROR_SUFFIX, _RECORD, _Watch
 from vidmatte.errors import OutputError
 from vidmatte.jobs.report import Reporter
 from vidmatte.settings import Settings
@@ -125,8 +125,8 @@ def test_arrivals_are_matted_once(folders: tuple[Path, Path], watching: Watching
         log.made
     ) == ["before.png", "same.png", "same_png.png", "slow.png"]
     (failure,) = log.failures
-    assert names_in(out) == sorted([*log.made, f"bad.png{ERROR_SUFFIX}"])
-    assert (out / f"bad.png{ERROR_SUFFIX}").read_text() == f"{failure}\n"
+    assert names_in(out) == sorted([*log.made, f"bad.png{_ERROR_SUFFIX}"])
+    assert (out / f"bad.png{_ERROR_SUFFIX}").read_text() == f"{failure}\n"
     assert names_in(arrivals) == ["bad.png", "before.png", "copy.png.part", "same.jpg", "same.png",
                                   "slow.png"]  # fmt: skip
 
@@ -139,10 +139,10 @@ def test_a_restart_goes_on(folders: tuple[Path, Path], watching: Watching) -> No
     wait_for(lambda: len(first.made) + len(first.failures) == 2)
     watching.end()  # type: ignore[attr-defined]
     # As if killed after the result was renamed, and before another one was begun.
-    record = json.loads((out / RECORD).read_text())
+    record = json.loads((out / _RECORD).read_text())
     record["files"]["a.png"] |= {"how": "begun", "owns": False}
     record["files"]["lost.png"] = record["files"]["a.png"] | {"result": "lost.png"}
-    (out / RECORD).write_text(json.dumps(record))
+    (out / _RECORD).write_text(json.dumps(record))
     photo(arrivals / "lost.png")
     second = watching()
     wait_for(lambda: second.made == ["lost.png"])
@@ -166,7 +166,7 @@ def test_a_removed_message_tries_again_and_foreign_files_stay(
     wait_for(lambda: len(log.failures) == 1)
     assert "a.png exists: --overwrite replaces it" in log.failures[0]
     (out / "a.png").unlink()
-    (out / f"a.png{ERROR_SUFFIX}").unlink()
+    (out / f"a.png{_ERROR_SUFFIX}").unlink()
     photo(arrivals / "b.png")  # wakes it
     wait_for(lambda: sorted(log.made) == ["a.png", "b.png"])
     assert names_in(out) == ["a.png", "b.png"]
@@ -196,7 +196,7 @@ def test_what_cannot_be_watched_is_refused(
         assert message in line
     assert not out.exists()
     out.mkdir()
-    (out / RECORD).write_text("{")
+    (out / _RECORD).write_text("{")
     with pytest.raises(OutputError, match=r"vidmatte-watch\.json cannot be read"):
         _Watch(*folders, settings, Reporter(), SETTLE).run()
 
@@ -274,5 +274,5 @@ def test_a_hundred_arrivals_and_kills(folders: tuple[Path, Path], settings: Sett
     outputs = [one["output"] for one in made]
     assert len(outputs) == len(set(outputs))
     assert len(list(out.glob("p*.png"))) == wanted
-    assert len(list(out.glob(f"*{ERROR_SUFFIX}"))) == 10
+    assert len(list(out.glob(f"*{_ERROR_SUFFIX}"))) == 10
     assert not [file for file in out.iterdir() if "partial" in file.name]

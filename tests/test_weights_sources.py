@@ -304,7 +304,7 @@ def test_a_hanging_client_is_ended(
 ) -> None:
     """conftest.py's guard checks that its process is gone."""
     fake_npm(tmp_path / "bin", f"time.sleep({HANG_S})", monkeypatch)
-    monkeypatch.setattr(packages, "STALL_LIMIT_S", 0.5)
+    monkeypatch.setattr(packages, "_STALL_LIMIT_S", 0.5)
     with pytest.raises(FetchError, match="nothing came for"):
         chunks().fetch(part, quiet())
 

@@ -113,7 +113,7 @@ class _Steps:
     def _summary(self) -> None:
         for frame in self._frames:
             pixels = frame.on_device
-            pixels.summary = torch_adjust.summary_of(pixels.alpha, self._device)
+            pixels.summary = torch_adjust._summary_of(pixels.alpha, self._device)
 
 
 def _timed(steps: _Steps, device: TorchDevice) -> dict[str, Any]:
@@ -164,7 +164,7 @@ def _cutout_apart(name: str, frame: Frame, device: TorchDevice) -> int:
     """The largest difference of a cut-out's samples from the CPU's."""
     given, clip = _as_yuv(frame), _clip(frame)
     pixels = DeviceFrame(device, alpha=device.upload(_alpha(frame)))
-    pixels.summary = torch_adjust.summary_of(pixels.alpha, device)
+    pixels.summary = torch_adjust._summary_of(pixels.alpha, device)
     there = replace(given, on_device=pixels, alpha=None)
     found, expected = (
         plane_arrays(CutoutPicture(clip, by_name(name), "estimate").render(one))

@@ -17,7 +17,7 @@ from vidmatte.alpha.wide_windows import RADIUS, discs, gaussian
 #: Heights over nothing at which specks are looked for, and under 1 holes: finer towards the
 #: end, so that what lies in a haze goes down to it.
 _AREA_LEVELS = np.array([*np.arange(7, 0, -1) / 8, *0.5 ** np.arange(4, 9), 0], np.float32)
-MANY_STEPS = 8  # of RADIUS, of which larger discs are composed: so many are quicker together
+_MANY_STEPS = 8  # of RADIUS, of which larger discs are composed: so many are quicker together
 SOLID, FAINT = 0.5, 0.1
 _FAINT_SHARE = 0.01  # of the largest thing's area, from which a faint one is a thing of its own
 SPILL_CHANNELS = {"red": 0, "green": 1, "blue": 2}
@@ -121,7 +121,7 @@ def _morph(alpha: np.ndarray, pixels: float, operation: int) -> np.ndarray:
     if pixels < 0:
         raise ValueError(f"{pixels:g} pixels: 0 and more is allowed; erode and dilate are apart")
     steps, rest = divmod(int(pixels), RADIUS)
-    if steps >= MANY_STEPS:
+    if steps >= _MANY_STEPS:
         alpha, steps = discs(alpha, steps, operation), 0
     for step in [RADIUS] * steps + [rest]:
         if step > 1:

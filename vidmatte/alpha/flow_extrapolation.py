@@ -14,7 +14,7 @@ import numpy as np
 # All lengths here are in pixels of the coarse scale.
 _SIGMA = 5.0  # of the Gaussian within which a plane is fitted
 _RIDGE = 0.1  # variance of places, in squared sigmas, from which a slope is believed
-DEPTH_SIGMA = 2.0  # what is nearer to the edge than this counts less
+_DEPTH_SIGMA = 2.0  # what is nearer to the edge than this counts less
 _SOME = 1e-3  # of the weight is left to it, for parts too thin to have a depth
 _SURE_TRIP = 0.5  # error of the way there and back, of motion that is carried on
 REACH_FROM, REACH_FULL = 0.01, 0.06  # weight from which it reaches, and from which in full
@@ -35,7 +35,7 @@ def extrapolate_flow(
     inside = cv2.exp(trip_squared * np.float32(-0.5 / _SURE_TRIP**2))
     inside *= _fourth_power(alpha)
     near = _reduced(inside)
-    depth = _fourth_power(cv2.GaussianBlur(_reduced(alpha), (0, 0), DEPTH_SIGMA / _STEP))
+    depth = _fourth_power(cv2.GaussianBlur(_reduced(alpha), (0, 0), _DEPTH_SIGMA / _STEP))
     carried = _continued(
         near * (depth + np.float32(_SOME)),
         [_reduced(inside * flow) / np.maximum(near, np.float32(1e-9)) for flow in (x, y)],

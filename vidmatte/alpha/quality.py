@@ -49,7 +49,10 @@ class Quality:
         ]
         if self.doubtful:
             frames = ", ".join(f"f{number}" for number in self.doubtful)
-            lines.append(f"the subject is least certain at {frames}: correct it there if need be")
+            lines.append(
+                f"the subject is least certain at {frames}: if it is wrong there, add a --subject"
+                f" with @f{self.doubtful[0]}"
+            )
         return lines
 
     def as_facts(self) -> dict[str, Any]:

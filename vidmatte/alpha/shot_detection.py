@@ -20,7 +20,7 @@ _FLAT = 1.5  # mean local deviation of a picture without structure
 _AGREE = 1.5  # thumbnail pixels between a flow and its way back
 _FLAT_JUMP = 12.0  # mean difference of 8-bit codes at which two flat pictures are different shots
 BURNT_CODE, BURNT_SHARE = 245, 0.5
-LONGEST_FLASH = 4  # frames
+_LONGEST_FLASH = 4  # frames
 
 
 class CutDetector:
@@ -49,7 +49,7 @@ class CutDetector:
             return True
         if self._is_same_shot(last, thumb):
             self._flash_frames += self._before_flash is not None
-            if self._flash_frames > LONGEST_FLASH:
+            if self._flash_frames > _LONGEST_FLASH:
                 self._end_flash()
                 return True
             return False

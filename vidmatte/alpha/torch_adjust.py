@@ -43,7 +43,7 @@ def downloaded_frames(
     Raises UsageError, SourceError, ModelError for an alpha that contains NaN.
     """
     controls = controls_of(settings)
-    is_here = settings.garbage_matte is None and settings.holdout is None and is_local(controls)
+    is_here = settings.garbage_matte is None and settings.holdout is None and _is_local(controls)
     for frame in _controlled(frames, settings, clip, controls if is_here else None):
         if not stays:
             frame.to_host()
@@ -54,7 +54,7 @@ def downloaded_frames(
             pixels.lift(frame.alpha, frame.foreground)
             pixels.check()
             pixels.rgb = None  # nothing looks at the colours again
-            pixels.summary = summary_of(pixels.alpha, device)
+            pixels.summary = _summary_of(pixels.alpha, device)
             check_numbers(replace(frame, alpha=pixels.summary.thumbnail, return_slot=None))
         yield frame
 
@@ -84,7 +84,7 @@ def _lowered(frames: Iterable[Frame]) -> Iterator[Frame]:
         yield frame
 
 
-def summary_of(alpha: Tensor, device: TorchDevice) -> AlphaSummary:
+def _summary_of(alpha: Tensor, device: TorchDevice) -> AlphaSummary:
     """What is looked at of a finished alpha (H, W), in one small download."""
     width, height = THUMBNAIL
     soft = ((alpha >= LEAST) & (alpha <= MOST)).float()
@@ -100,7 +100,7 @@ def summary_of(alpha: Tensor, device: TorchDevice) -> AlphaSummary:
     )
 
 
-def is_local(controls: Adjustments) -> bool:
+def _is_local(controls: Adjustments) -> bool:
     """Whether ``apply`` has all controls that are set."""
     unset = Adjustments()
     rest = replace(
@@ -116,7 +116,7 @@ def is_local(controls: Adjustments) -> bool:
 
 
 def apply(alpha: Tensor, controls: Adjustments) -> Tensor:
-    """Alpha (H, W) float32 in 0..1 after the controls, which ``is_local``; see
+    """Alpha (H, W) float32 in 0..1 after the controls, which ``_is_local``; see
     ``adjustments.apply``."""
     if controls.threshold != (0.0, 1.0):
         low, high = controls.threshold

@@ -6,6 +6,7 @@ import gc
 import shlex
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import wait
 from contextlib import ExitStack, contextmanager
@@ -36,7 +37,7 @@ from vidmatte.timeline.result import Shot, write_result_timelines
 if TYPE_CHECKING:
     from vidmatte.farm.crew import Workers
 
-Done = TypeVar("Done")
+_Done = TypeVar("_Done")
 
 
 @dataclass
@@ -146,7 +147,7 @@ class _Batch:
         self._describe(job, result)
         return result
 
-    def _attempt(self, job: Job, work: Callable[[], Done]) -> Done | None:
+    def _attempt(self, job: Job, work: Callable[[], _Done]) -> _Done | None:
         """The result of ``work`` for a job; None where it fails, which is recorded.
 
         An error that is not a VidmatteError is raised again for a single job; an interrupt always.
@@ -301,10 +302,12 @@ def _checked(job: Job, model: ModelChoice) -> int:
 
 
 def _table(batch: _Batch) -> list[str]:
-    """The outcome of every job, a line each, and a count."""
+    """The outcome of every job, a line each, by its result where jobs share a source; a count."""
     lines = []
+    counts = Counter(str(job.source) for job in batch.jobs)
     for job in batch.jobs:
         error = batch.failures.get(str(job.output))
-        lines.append(f"  {'failed' if error else 'done':7}{shlex.quote(str(job.source))}")
+        name = str(job.source) if counts[str(job.source)] == 1 else str(job.output)
+        lines.append(f"  {'failed' if error else 'done':7}{shlex.quote(name)}")
     lines.append(f"{len(batch.results)} done, {len(batch.failures)} failed")
     return lines

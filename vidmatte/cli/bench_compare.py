@@ -12,6 +12,7 @@ from typing import Any
 
 import typer
 
+from vidmatte.core.names import counted
 from vidmatte.errors import OutputError, OutputExistsError, UsageError
 from vidmatte.jobs.report import TextReporter
 from vidmatte.models.registry import Model, find_model
@@ -19,6 +20,7 @@ from vidmatte.settings import Settings
 from vidmatte.tools.bench_compare import Compared, check_measurable, compare_programs
 from vidmatte.tools.bench_contenders import INSTALL, Match, find_rembg
 from vidmatte.tools.bench_plot import Bar, bars_svg
+from vidmatte.writers.base import as_output_error
 
 _LEAST_DRAWN = 0.5  # core milliseconds a frame: a stage that is off has less
 
@@ -85,7 +87,7 @@ def run_comparison(
         try:
             chosen.plot.write_text(_drawn(facts), "utf-8")
         except OSError as error:
-            raise OutputError(f"--plot {chosen.plot}: {error.strerror}") from error
+            raise as_output_error(error, chosen.plot) from error
     typer.echo(json.dumps(facts, indent=2) if as_json else "\n".join(_lines(facts)))
 
 
@@ -135,7 +137,7 @@ def _title(facts: dict[str, Any]) -> str:
 def _machine(facts: dict[str, Any]) -> str:
     """CPU, cores and how much was measured."""
     device = "" if facts["device"] == "cpu" else f", networks on {facts['device']}"
-    rounds = f"{facts['rounds']} round{'s' if facts['rounds'] != 1 else ''}"
+    rounds = counted(facts["rounds"], "round")
     return f"{facts['cpu']}, {facts['cores']} cores{device}; {facts['frames']} frames, {rounds}"
 
 

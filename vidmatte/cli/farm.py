@@ -12,7 +12,7 @@ import typer
 
 from vidmatte.cli.remote import RenamingReporter, StagedCall, staged_call
 from vidmatte.cli.summary import report_result
-from vidmatte.core.names import sibling_path
+from vidmatte.core.names import counted, sibling_path
 from vidmatte.core.remote import Staging
 from vidmatte.errors import OutputExistsError, VidmatteError
 from vidmatte.farm.join import is_joined, job_of, join_segments, remove_segments
@@ -73,9 +73,7 @@ def _plan_lines(made: Plan, path: Path, folder: Path) -> list[str]:
     count = len(made.segments)
     frames = "all frames" if made.frames is None else f"{made.frames} frames"
     shots = "" if made.shots is None else f", {len(made.shots)} shot{'s' * (len(made.shots) != 1)}"
-    lines = [
-        f"{path}: {frames}{shots}, {count} segment{'s' if count != 1 else ''}: 0 to {count - 1}"
-    ]
+    lines = [f"{path}: {frames}{shots}, {counted(count, 'segment')}: 0 to {count - 1}"]
     if made.make_settings().has_subject:
         lines.append("a chosen subject is followed over the whole clip, in one segment")
     elif made.segments[0].stop is not None:

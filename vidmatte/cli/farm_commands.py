@@ -18,7 +18,7 @@ _PLAN = typer.Argument(metavar="PLAN", help="the plan's file", parser=named_path
 QUIET = typer.Option("--quiet", "-q", help="report only failures")
 VERBOSE = typer.Option("--verbose", "-v", help="report more details")
 EVENTS = typer.Option(
-    "--json", help="print events as JSON lines on stdout; the run goes on if it is closed"
+    "--json", help="print events as JSON lines on stdout; the run continues if that is closed"
 )
 SEGMENT_FRAMES = typer.Option(
     "--segment-frames",
@@ -32,7 +32,7 @@ WORKERS = typer.Option(
     help="processes that share the work, in segments; ray or ray://HOST:PORT: a Ray cluster",
 )
 URL_READERS = typer.Option(
-    "--readers", metavar="N", min=1, max=64, help="URLs that are copied at once (default: 4)"
+    "--readers", metavar="N", min=1, max=64, help="URLs copied at once (default: 4)"
 )
 _MOST_WORKERS = 64
 RETRIES = typer.Option(
@@ -164,7 +164,7 @@ def _segment_command(
     verbose: Annotated[bool, VERBOSE] = False,
     as_json: Annotated[bool, EVENTS] = False,
 ) -> None:
-    """Make segment N of a plan, on any machine; making it twice does no harm."""
+    """Make segment N of a plan, on any machine; repeating it is safe."""
     from vidmatte.cli import farm
     from vidmatte.core.remote import READERS
 

@@ -109,7 +109,7 @@ def _main_command(
     as_json: Annotated[bool, farm_commands.EVENTS] = False,
     each: Annotated[
         bool,
-        typer.Option("--each", help="a result for each named subject, its name added to PATH"),
+        typer.Option("--each", help="write a result for each named subject, as PATH_NAME"),
     ] = False,
     media_dir: Annotated[str | None, _MEDIA_DIR] = None,
     workers: Annotated[str, farm_commands.WORKERS] = "1",

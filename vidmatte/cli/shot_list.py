@@ -11,7 +11,7 @@ from vidmatte.cli.call import BUNDLE, Call, is_shot_list
 from vidmatte.cli.exit_status import MOST_FAILURES
 from vidmatte.cli.piped import run_piped
 from vidmatte.core.frame import Clip
-from vidmatte.errors import OutputError, SourceError, UsageError
+from vidmatte.errors import SourceError, UsageError
 from vidmatte.jobs.spec import Job, Result
 from vidmatte.readers.open import check_readable, open_reader
 from vidmatte.settings import Settings, make_settings
@@ -21,6 +21,7 @@ from vidmatte.timeline.media import MediaFinder
 from vidmatte.timeline.model import Timeline
 from vidmatte.timeline.result import Shot
 from vidmatte.timeline.shots import ShotPlan, matted_timeline, plan_shots, report_path
+from vidmatte.writers.base import as_output_error
 from vidmatte.writers.formats import by_name
 
 _MOST_HANDLES = 1000
@@ -154,4 +155,4 @@ def _write_report(plan: ShotPlan, path: Path) -> None:
     try:
         path.write_text("\n".join([*plan.report(), ""]), "utf-8", "replace")
     except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror})") from error
+        raise as_output_error(error, path) from error

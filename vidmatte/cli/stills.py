@@ -14,7 +14,7 @@ from vidmatte.models.registry import Model
 from vidmatte.readers.open import is_image
 from vidmatte.settings import Settings
 
-Done = TypeVar("Done")
+_Done = TypeVar("_Done")
 
 _BYTES_PER_PIXEL = 60  # of a photo on its way: decoded, matted, rendered and encoded
 _MOST_AT_ONCE = 4
@@ -65,8 +65,8 @@ def may_overlap(model: Model, settings: Settings) -> bool:
 
 @contextmanager
 def started(
-    jobs: Sequence[Job], work: Callable[[Job], Done], count: int
-) -> Iterator[list[tuple[Job, Future[Done]]]]:
+    jobs: Sequence[Job], work: Callable[[Job], _Done], count: int
+) -> Iterator[list[tuple[Job, Future[_Done]]]]:
     """The jobs, each with the future of its work, ``count`` at once, in their order.
 
     An early end of the block drops what has not begun, and waits for what has.

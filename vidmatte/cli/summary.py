@@ -9,7 +9,7 @@ from typing import Any
 from vidmatte.cli.info import colour_lines
 from vidmatte.core.concurrency import usable_cores
 from vidmatte.core.frame import Clip
-from vidmatte.core.names import is_standard_stream
+from vidmatte.core.names import counted, is_standard_stream
 from vidmatte.jobs.report import Reporter
 from vidmatte.jobs.spec import Job, Result
 from vidmatte.models.registry import Model
@@ -48,7 +48,7 @@ def _one_line(result: Result) -> str:
         return (
             f"{_shown(written.path)}: {size}, {made}, {kilobytes:.0f} kB in {result.seconds:.1f} s"
         )
-    frames = f"{written.frames} frame{'s' if written.frames != 1 else ''}"
+    frames = counted(written.frames, "frame")
     if result.carried:
         made_now = written.frames - result.resumed_at
         frames += f" (network on {made_now - result.carried} of {made_now})"

@@ -42,7 +42,7 @@ def _preview_command(
     preview(clip, output, frames, at or [], options)
 
 
-PREVIEW_OPTIONS = (
+_PREVIEW_OPTIONS = (
     "model", "family", "accept_licence", "screen", "key", "keep_shadows", "clean_plate",
     "subject", "subjects", "follow", "trimap", "cache",
     "combine", "smooth", "refine", "normalize", "downsample", "threshold", "gamma",
@@ -123,7 +123,7 @@ def _bench_command(
     bench(clip, size, frames, rounds, as_json, options, comparison)
 
 
-BENCH_OPTIONS = (
+_BENCH_OPTIONS = (
     "model", "family", "accept_licence", "combine", "smooth", "refine", "foreground", "normalize",
     "downsample", "format", "in_point", "out_point", "max_megapixels", "device", "runtime",
     "batch", "threads", "memory", "models_dir",
@@ -152,9 +152,9 @@ def _score_command(
 def add_to(app: typer.Typer) -> None:
     """Add the commands to an app."""
     width = {"max_content_width": 80}
-    app.command("preview", context_settings=width)(with_options(_preview_command, PREVIEW_OPTIONS))
+    app.command("preview", context_settings=width)(with_options(_preview_command, _PREVIEW_OPTIONS))
     app.command("subjects", context_settings=width)(
         with_options(_subjects_command, _SUBJECTS_OPTIONS)
     )
-    app.command("bench", context_settings=width)(with_options(_bench_command, BENCH_OPTIONS))
+    app.command("bench", context_settings=width)(with_options(_bench_command, _BENCH_OPTIONS))
     app.command("score", context_settings=width)(_score_command)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from vidmatte.core.names import absolute_path, sibling_path
+from vidmatte.core.names import absolute_path, counted, sibling_path
 from vidmatte.core.terminal import progress_bar
 from vidmatte.errors import UsageError
 from vidmatte.jobs.check import check_job, make_job
@@ -46,14 +46,14 @@ def preview(
     if settings.has_subject and (at or frames):
         sheet, shown = field_sheet(clip, model, settings, reporter, count, at)
         save_sheet(sheet, out)
-        counted = f"{shown} frame{'s' if shown != 1 else ''}"
-        reporter.note(f"{out}: {counted} with the chosen subject, as a run will find it")
+        what = f"{counted(shown, 'frame')} with the chosen subject, as a run will track it"
+        reporter.note(f"{out}: {what}")
         return
     if settings.has_subject:
         sheet, masks = key_mask_sheet(clip, model, settings, reporter.note)
         save_sheet(sheet, out)
-        counted = f"{masks} mask{'s' if masks != 1 else ''}"
-        reporter.note(f"{out}: {counted} of the chosen subject, as a run will follow it")
+        what = f"{counted(masks, 'key frame')} with the chosen subject's mask"
+        reporter.note(f"{out}: {what}, from which a run will track it")
         return
     if settings.smooth in ("on", "live"):
         reporter.note(
@@ -63,8 +63,9 @@ def preview(
     shown = write_sheet(
         clip, out, model, settings, count, lambda line: reporter.note(f"vidmatte: {line}"), at
     )
-    counted = f"{shown} frame{'s' if shown != 1 else ''}"
-    reporter.note(f"{out}: {counted} over a checkerboard, black, white, and their alpha")
+    reporter.note(
+        f"{out}: {counted(shown, 'frame')} over a checkerboard, black, white, and their alpha"
+    )
 
 
 def subjects(clip: Path, output: Path | None, at: str | None, options: dict[str, Any]) -> None:
@@ -77,9 +78,7 @@ def subjects(clip: Path, output: Path | None, at: str | None, options: dict[str,
     sheet, count = candidate_sheet(clip, model, settings, at)
     save_sheet(sheet, out)
     moment = f"@{at}" if at else ""
-    reporter.note(
-        f"{out}: {count} candidate{'s' if count != 1 else ''}; choose one with --subject 1{moment}"
-    )
+    reporter.note(f"{out}: {counted(count, 'candidate')}; choose one with --subject 1{moment}")
 
 
 #: Heading and scale of each measure, in the order of the table.

@@ -28,13 +28,14 @@ from vidmatte.jobs.run import run
 from vidmatte.models.registry import Model, choose_model
 from vidmatte.readers.open import open_reader
 from vidmatte.settings import Settings
+from vidmatte.writers.base import as_output_error
 
 if TYPE_CHECKING:
     from filelock import FileLock
 
-RECORD = ".vidmatte-watch.json"
+_RECORD = ".vidmatte-watch.json"
 _LOCK = ".vidmatte-watch.lock"
-ERROR_SUFFIX = ".error.txt"
+_ERROR_SUFFIX = ".error.txt"
 #: Names that programs give to files which they still write.
 _UNFINISHED = (".part", ".partial", ".tmp", ".crdownload", ".filepart", "~")
 _RESCAN_SECONDS = 30.0  # where no change is reported, as on some network drives
@@ -71,12 +72,12 @@ class _Record:
         """The record of a folder; empty where it has none. Raises OutputError for one that is
         damaged."""
         try:
-            stored = checked(_Stored, read_stored(folder / RECORD))
+            stored = checked(_Stored, read_stored(folder / _RECORD))
         except FileNotFoundError:
             return cls(folder)
         except (OSError, ValueError) as error:
             raise OutputError(
-                f"{folder / RECORD} cannot be read ({error}): remove it, and --overwrite replaces"
+                f"{folder / _RECORD} cannot be read ({error}): remove it, and --overwrite replaces"
                 " results that are there"
             ) from error
         return cls(folder, dict(stored.files))
@@ -107,9 +108,9 @@ class _Record:
         entry = {"state": list(state), "result": result, "how": how, "owns": owns}
         self.entries[source.name] = checked(_Entry, entry)
         facts = {"files": {name: dict(one) for name, one in self.entries.items()}}
-        partial = self.folder / f"{RECORD}.partial"
+        partial = self.folder / f"{_RECORD}.partial"
         partial.write_text(json.dumps(facts, indent=1) + "\n")
-        partial.replace(self.folder / RECORD)
+        partial.replace(self.folder / _RECORD)
 
     def result_of(self, source: Path, settings: Settings) -> Path:
         """The path of a file's result, which no other file has. Raises UsageError."""
@@ -125,7 +126,7 @@ class _Record:
 
     def error_file(self, source: Path) -> Path:
         """Where the message of a file that failed is written."""
-        return self.folder / f"{source.name}{ERROR_SUFFIX}"
+        return self.folder / f"{source.name}{_ERROR_SUFFIX}"
 
 
 class _Arrivals:
@@ -293,7 +294,7 @@ def _locked(out: Path) -> FileLock:
     except Timeout:
         raise OutputError(f"{out}: another vidmatte watch writes there: choose another") from None
     except OSError as error:
-        raise OutputError(f"{out}: cannot be written ({error.strerror})") from error
+        raise as_output_error(error, out) from error
     return lock
 
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 LIMITED, FULL = 1, 2
-
 #: Matrix, primaries or transfer that are not stated.
 UNSPECIFIED = 2
 #: Systems that have one number as a matrix and as primaries. That of bt709, smpte170m and
@@ -294,6 +293,9 @@ class ColourTags:
     def with_matrix(self, matrix: int, range_: int) -> ColourTags:
         """These primaries and transfer under another matrix and range."""
         return replace(self, matrix=matrix, range=range_)
+
+
+RGB_TAGS = ColourTags(IDENTITY, FULL, BT709, SRGB)
 
 
 def _camera_to_linear(code: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Cores, threads that keep order, and lock files."""
+"""The CPU and its cores, threads that keep order, and lock files."""
 
 from __future__ import annotations
 
@@ -10,6 +10,23 @@ from pathlib import Path
 from typing import TypeVar
 
 from filelock import FileLock
+
+_CPU_INFO = Path("/proc/cpuinfo")
+
+
+def cpu_facts() -> dict[str, str]:
+    """What Linux says of the first CPU, such as 'model name' and 'flags'; empty elsewhere."""
+    facts: dict[str, str] = {}
+    try:
+        with _CPU_INFO.open(encoding="utf-8", errors="replace") as file:
+            for line in file:
+                if not line.strip():  # the next CPU follows
+                    break
+                name, _, value = line.partition(":")
+                facts[name.strip()] = value.strip()
+    except OSError:
+        return {}
+    return facts
 
 
 def usable_cores() -> int:

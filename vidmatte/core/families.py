@@ -81,7 +81,7 @@ class Recurrence:
 
     picture: (1, 3, H, W), the frame. alpha: (1, 1, H, W). foreground: (1, 3, H, W), R'G'B' in
     0..1; None where the network gives none.
-    splits: on the CPU its graph is split in two, see ``models.runtimes.rvm_split``; only for
+    splits: on the CPU its graph is split in two, see ``models.runtimes.graph_split``; only for
     networks whose input is plain R'G'B' in 0..1 and whose alpha is in 0..1.
     features: tensors inside the network that describe what a place looks like and do not depend
     on the state, finest first; empty where none are known.

@@ -1,4 +1,4 @@
-"""Names on disk: patterns with a frame number, absolute paths, URLs, manifests."""
+"""Names on disk: patterns with a frame number, absolute paths, URLs, manifests; counted nouns."""
 
 from __future__ import annotations
 
@@ -145,3 +145,8 @@ def manifest_fault(manifest: dict[str, Any], *, in_folder: bool = False) -> str 
     is_beside = place.name == result.name
     is_below = in_folder and not place.is_absolute() and ".." not in place.parts
     return None if is_beside or is_below else "result.name: expected a name"
+
+
+def counted(count: int, noun: str) -> str:
+    """'1 frame', '2 frames'."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -29,11 +29,12 @@ from vidmatte.core.stored import first_fault
 from vidmatte.errors import UsageError
 
 DEFAULT_SUBJECT = "subject"
-_FORMS = (
-    "write X,Y for a point, LEFT,TOP,RIGHT,BOTTOM for a box, the path of a mask picture, or"
-    " largest, centre, person or all; ! before it means not wanted; @f12, @1.5 or @00:00:01:05"
-    " after it names the frame"
+#: What a prompt's text may be, for messages.
+FORMS = (
+    "write X,Y for a point, LEFT,TOP,RIGHT,BOTTOM for a box, the path of a mask picture, largest,"
+    " centre, person, all, or a number from 'vidmatte subjects'"
 )
+_NAME_RULE = "a name has two or more letters, digits, - or _, and begins with a letter"
 _NUMBER = r"[-+]?\d+(?:\.\d+)?"
 _NUMBERS = re.compile(rf"\s*{_NUMBER}(?:\s*,\s*{_NUMBER})*\s*")
 _NAMED = re.compile(r"([A-Za-z][\w-]+):(?!//)(.+)", re.DOTALL)  # not s3://
@@ -80,7 +81,7 @@ def _parse_moment(text: str) -> Moment | None:
 
 def _checked_name(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z][\w-]+", name):
-        raise ValueError("a name is a letter and more letters, digits, - or _")
+        raise ValueError(f"'{name}' is not a name: {_NAME_RULE}")
     return name
 
 
@@ -102,8 +103,8 @@ class Point:
         """Raises UsageError where it lies outside a frame of that size."""
         if not (0 <= self.x < width and 0 <= self.y < height):
             raise UsageError(
-                f"point {self.x:g},{self.y:g} is outside the frame:"
-                f" 0..{width - 1},0..{height - 1} are inside"
+                f"point {self.x:g},{self.y:g} is outside the frame of {width}x{height}: choose X"
+                f" from 0 to {width - 1} and Y from 0 to {height - 1}"
             )
 
 
@@ -128,7 +129,7 @@ class Box:
         if self.left >= width or self.top >= height or self.right <= 0 or self.bottom <= 0:
             raise UsageError(
                 f"box {self.left:g},{self.top:g},{self.right:g},{self.bottom:g} is outside the"
-                f" frame of {width}x{height}"
+                f" frame of {width}x{height}: choose one that meets it"
             )
 
 
@@ -167,12 +168,13 @@ def parse_prompt(text: str) -> Prompt:
             rest, wanted = rest[1:], False
     what, moment = _split_moment(rest)
     if not what.strip():
-        raise UsageError(f"--subject '{text}' says no place: {_FORMS}")
+        raise UsageError(f"'{text}' names nothing: {FORMS}")
     common: dict[str, Any] = {"at": moment, "wanted": wanted, "subject": subject}
     if what in RULES or re.fullmatch(r"[1-9]\d{0,2}", what):
         rule: Any = what if what in RULES else int(what)
         return Choice(rule, **common)
     if not _NUMBERS.fullmatch(what):
+        _check_is_path(text, what)
         return Mask(Path(what), **common)
     numbers = [float(number) for number in what.split(",")]
     try:
@@ -182,8 +184,18 @@ def parse_prompt(text: str) -> Prompt:
             left, top, right, bottom = numbers
             return Box(left, top, right, bottom, **common)
     except ValidationError as error:
-        raise UsageError(f"--subject '{text}': {first_fault(error)}") from None
-    raise UsageError(f"--subject '{text}' has {len(numbers)} numbers: {_FORMS}")
+        raise UsageError(f"'{text}': {first_fault(error)}") from None
+    counted = "1 number" if len(numbers) == 1 else f"{len(numbers)} numbers"
+    raise UsageError(f"'{text}' has {counted}: {FORMS}")
+
+
+def _check_is_path(text: str, what: str) -> None:
+    """Raise UsageError for a text with unreadable numbers, or with a name that is none."""
+    if re.fullmatch(r"[-+\d.,;\s]+", what):
+        raise UsageError(f"'{text}': {FORMS}")
+    name, _, place = what.partition(":")
+    if place in RULES or _NUMBERS.fullmatch(place):
+        raise UsageError(f"'{text}': '{name}' is not a name: {_NAME_RULE}")
 
 
 def _split_moment(text: str) -> tuple[str, Moment]:
@@ -195,7 +207,7 @@ def _split_moment(text: str) -> tuple[str, Moment]:
     if moment is not None:
         return what, moment
     if _NUMBERS.fullmatch(what):
-        raise UsageError(f"'{when}' is no time: write f12, 1.5 (seconds) or 00:00:01:05")
+        raise UsageError(f"'{when}' is not a time: write f12, 1.5 (seconds) or 00:00:01:05")
     return text, Moment()
 
 

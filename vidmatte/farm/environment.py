@@ -5,18 +5,17 @@ from __future__ import annotations
 import platform
 import re
 from collections.abc import Sequence
-from pathlib import Path
 
 import av
 import cv2
 import numpy as np
 
 from vidmatte._version import __version__
+from vidmatte.core.concurrency import cpu_facts
 from vidmatte.errors import UsageError
 from vidmatte.farm.plan import Environment, Plan
 from vidmatte.models.registry import Model
 from vidmatte.models.runtimes.choice import version_of
-from vidmatte.models.runtimes.openvino import CPU_FACTS
 
 #: Flags of a CPU by which libraries choose between kernels that may round differently.
 _RELEVANT = re.compile(r"(avx|amx|sve)\w*|fma|f16c|sse4_[12]|asimd\w*|bf16|i8mm")
@@ -34,7 +33,7 @@ def environment_of(model: Model) -> Environment:
         version=__version__,
         device=_device_of(model),
         runtimes=tuple(runtimes),
-        instruction_set=instruction_set(),
+        instruction_set=_instruction_set(),
         libraries=libraries,
     )
 
@@ -61,20 +60,13 @@ def check_weights(model: Model, plan: Plan) -> None:
             )
 
 
-def instruction_set(facts: Path = CPU_FACTS) -> tuple[str, ...]:
-    """The machine's architecture and those flags of its CPU that results may depend on, sorted.
-
-    facts: Linux's description of the CPU; elsewhere OpenCV's list is used.
-    """
-    try:
-        lines = facts.read_text("utf-8", "replace").splitlines()
-    except OSError:
+def _instruction_set() -> tuple[str, ...]:
+    """The machine's architecture and those flags of its CPU that results may depend on, sorted."""
+    if facts := cpu_facts():
+        found = set((facts.get("flags") or facts.get("Features", "")).split())
+    else:  # no Linux
         found = {word.strip("*").lower() for word in cv2.getCPUFeaturesLine().split()
                  if not word.endswith("?")}  # fmt: skip
-    else:
-        named = [line.partition(":") for line in lines]
-        texts = (text for name, _, text in named if name.strip() in ("flags", "Features"))
-        found = set(next(texts, "").split())
     return (platform.machine(), *sorted(flag for flag in found if _RELEVANT.fullmatch(flag)))
 
 

@@ -47,7 +47,7 @@ class SegmentManifest(PlanModel):
     doubtful: tuple[int, ...] = ()
 
 
-def segment_path(folder: Path, number: int) -> Path:
+def _segment_path(folder: Path, number: int) -> Path:
     """Where a finished segment is."""
     return folder / f"{number:05d}"
 
@@ -65,7 +65,7 @@ def new_segment_folder(folder: Path, number: int) -> Path:
 def finished_segment(plan: Plan, folder: Path, number: int) -> SegmentManifest | None:
     """The manifest of a segment that is finished; None where it is not, or where what is stored
     is another plan's. Its frames are not read."""
-    path = segment_path(folder, number)
+    path = _segment_path(folder, number)
     try:
         found = SegmentManifest.read(path / MANIFEST, "segment")
     except SourceError:
@@ -77,7 +77,7 @@ def finished_segment(plan: Plan, folder: Path, number: int) -> SegmentManifest |
 def commit_segment(plan: Plan, made: Path, folder: Path, manifest: SegmentManifest) -> None:
     """Give a segment its final name. Where another process was faster, its segment stays and
     this one is removed. Raises OutputError."""
-    final = segment_path(folder, manifest.number)
+    final = _segment_path(folder, manifest.number)
     manifest.write(made / MANIFEST)
     try:
         for pictures in made.glob("pictures-*"):
@@ -220,7 +220,7 @@ class JoinedSpool(Spool):
     def records(self) -> Iterator[SpooledFrame]:
         """See ``Spool.records``. Raises OutputError for a segment that is damaged."""
         for manifest in self._manifests:
-            path = segment_path(self._folder, manifest.number)
+            path = _segment_path(self._folder, manifest.number)
             log = FrameLog(path / LOG, manifest.first)
             log.count = manifest.frames
             try:
@@ -277,7 +277,7 @@ class Joined(PlanModel):
 
 def check_segment(folder: Path, segment: PlannedSegment, manifest: SegmentManifest) -> None:
     """Raise OutputError unless a finished segment is what its plan asks for, byte for byte."""
-    path = segment_path(folder, segment.number)
+    path = _segment_path(folder, segment.number)
     if manifest.first != segment.first or segment.frames not in (None, manifest.frames):
         last = "the end" if segment.stop is None else segment.stop - 1
         raise damaged(

@@ -59,7 +59,7 @@ def ray_crew(address: str, device: str, threads: int) -> Iterator[Crew]:
 
     try:
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        share = share_of(nodes, is_gpu=device.startswith("cuda"), threads=threads)
+        share = _share_of(nodes, is_gpu=device.startswith("cuda"), threads=threads)
         yield Crew(
             share.count, share.cpus, lambda events: _RayWorker(events, share), is_remote=True
         )
@@ -68,7 +68,7 @@ def ray_crew(address: str, device: str, threads: int) -> Iterator[Crew]:
 
 
 @dataclass(frozen=True)
-class Share:
+class _Share:
     """What each worker gets of a cluster, and how many workers there are."""
 
     cpus: int
@@ -76,7 +76,7 @@ class Share:
     count: int
 
 
-def share_of(nodes: list[Mapping[str, float]], *, is_gpu: bool, threads: int) -> Share:
+def _share_of(nodes: list[Mapping[str, float]], *, is_gpu: bool, threads: int) -> _Share:
     """How a cluster is shared. nodes: the resources of each. Raises UsageError."""
     cpus = [int(node.get("CPU", 0)) for node in nodes]
     if is_gpu:
@@ -94,7 +94,7 @@ def share_of(nodes: list[Mapping[str, float]], *, is_gpu: bool, threads: int) ->
             f"--workers ray: no node of the cluster has the {each} CPUs of a worker (the largest"
             f" has {max(cpus, default=0)}): set --threads"
         )
-    return Share(each, int(is_gpu), sum(counts))
+    return _Share(each, int(is_gpu), sum(counts))
 
 
 def _connect(address: str) -> None:
@@ -217,7 +217,7 @@ class _RayWorker(Worker):
 
     is_ready = False
 
-    def __init__(self, events: Events, share: Share) -> None:
+    def __init__(self, events: Events, share: _Share) -> None:
         self._events, self._share = events, share
         self._ending = ""
         self._failed = 0

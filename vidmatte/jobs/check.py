@@ -88,7 +88,7 @@ def check_job(job: Job, source: Reader, model: ModelChoice | None = None) -> Che
         from vidmatte.timeline.result import check_result
 
         check_result(job.output, clip, settings, formats)
-    if settings.exr_layers:
+    if settings.exr_layers and formats:  # else an earlier run has finished it
         check_layers(job.output, settings, formats)
     choice = check_matting(clip, settings, model)
     _check_space(job.output, choice)

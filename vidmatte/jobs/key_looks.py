@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +18,8 @@ from vidmatte.alpha.guidance.near_motion import DISTANCES, NearMotion, near_moti
 from vidmatte.alpha.guidance.second_look import Crop
 from vidmatte.core.frame import Frame
 from vidmatte.core.prompts import Box, Choice, Point, Prompt
-from vidmatte.errors import WeightsError
+from vidmatte.errors import SourceError, WeightsError
+from vidmatte.jobs.pipeline import build_raw_pipeline
 from vidmatte.models.base import Network
 from vidmatte.models.registry import Model, find_model
 from vidmatte.pixels.network_rgb import NetworkRgb
@@ -153,6 +155,28 @@ def _small(rgb: np.ndarray) -> np.ndarray:
     height, width = rgb.shape[:2]
     scale = min(1.0, _PERSON_SIDE / max(height, width))
     return reduced(rgb, max(1, round(scale * width)), max(1, round(scale * height)))
+
+
+def alpha_of_frame(
+    path: Path, number: int, model: Model, settings: Settings, cache: Path | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """RGB (H, W, 3) uint8 and raw alpha (H, W) float32 of one frame of a source, by its number.
+
+    cache: a folder in which its alpha may be found. Raises SourceError where the source does not
+    have it.
+    """
+    single = settings.changed(
+        in_point=f"f{number}", out_point=f"f{number + 1}", handles=0, conform=None, cache=None
+    )
+    with open_reader(path, single) as source:
+        pipeline = build_raw_pipeline(source, model, single, cache)
+        with closing(pipeline):
+            for frame in pipeline.pipeline:
+                assert frame.alpha is not None
+                found = frame.rgb.copy(), frame.alpha.copy()
+                frame.release()
+                return found
+    raise SourceError(f"{path}: frame {number} cannot be decoded")
 
 
 def alpha_of_picture(

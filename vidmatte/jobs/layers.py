@@ -16,14 +16,16 @@ from vidmatte.errors import InterruptedRunError, UsageError
 from vidmatte.jobs.report import Progress, Reporter
 from vidmatte.jobs.spec import Result
 from vidmatte.settings import Settings
+from vidmatte.writers.base import already_finished_note
 from vidmatte.writers.format_spec import OutputFormat
 from vidmatte.writers.formats import is_pattern
 from vidmatte.writers.open import output_specs
 from vidmatte.writers.output import OutputSpec, partial_of
+from vidmatte.writers.output_paths import output_paths
 
 #: Options of one result that several subjects cannot share, or that the join cannot keep.
-_EXCLUDED = ("only", "matte", "foreground_file", "comp", "background", "checker", "size", "crop",
-             "resume")  # fmt: skip
+_EXCLUDED = ("only", "matte", "foreground_file", "comp", "background", "checker", "size", "crop")
+_STORED = "layers"  # in the work folder of --resume
 _LONGEST_NAME = 200  # bytes of a layer's name, whose channels have at most 255
 
 
@@ -48,6 +50,8 @@ def check_layers(out: Path, settings: Settings, formats: Sequence[OutputFormat])
         raise UsageError(
             "--exr-compression dwaa: it is lossy, and --exr-layers has ids: choose zip, zips or piz"
         )
+    if settings.resume:
+        _resumable_work(out)
     longest = max(names, key=lambda name: len(name.encode()))
     if len(longest.encode()) > _LONGEST_NAME:
         raise UsageError(
@@ -81,31 +85,51 @@ def write_layers(
 
     make: writes the pictures of a subject: its name, the path, whether that is a folder, and a
     folder for what is known about the subjects. Until the pictures are joined, they lie beside
-    the result. Ctrl+C raises InterruptedRunError, and nothing is left. Raises the errors of a run.
+    the result. Ctrl+C raises InterruptedRunError, and nothing is left, but with ``--resume`` what
+    the subjects' runs have stored. Raises the errors of a run.
     """
     spec = next(output_specs(out, clip, settings, is_folder))
     partial, names = partial_of(spec), _subject_names(settings)
     partial.check()
+    stored = _resumable_work(out) if settings.resume else None
     target = partial.begin_file() if spec.is_single else partial.begin_folder()
-    work = target.with_name(target.name.replace(".partial", ".layers"))
+    work = stored or target.with_name(target.name.replace(".partial", ".layers"))
     in_folder = not spec.is_single and not is_pattern(out)
     results: list[Result] = []
     folders: dict[str, Path] = {}
+    has_ended = not settings.resume  # what is stored may go
     try:
-        shutil.rmtree(work, ignore_errors=True)
+        if not settings.resume:
+            shutil.rmtree(work, ignore_errors=True)
         for number, name in enumerate(names):
             folder = work / str(number)
-            folder.mkdir(parents=True)
+            folder.mkdir(parents=True, exist_ok=True)
             results.append(make(name, folder / out.name, in_folder, work / "subjects"))
             folders[name] = folder / out.name if in_folder else folder
         size = _join(spec, folders, target, settings, reporter)
         partial.commit()
+        has_ended = True
     except KeyboardInterrupt:
-        raise InterruptedRunError(f"stopped: {out} was not written") from None
+        hint = "; --resume continues" if settings.resume else ""
+        raise InterruptedRunError(f"stopped: {out} was not written{hint}") from None
     finally:
         partial.discard()
-        shutil.rmtree(work, ignore_errors=True)
+        if has_ended:
+            shutil.rmtree(work, ignore_errors=True)
     return _joined_facts(out, size, results)
+
+
+def _resumable_work(out: Path) -> Path:
+    """Where the pictures of subjects stay for ``--resume``. Raises UsageError where the work folder
+    holds something else."""
+    folder = output_paths(out).work
+    found = sorted(one.name for one in folder.iterdir()) if folder.is_dir() else []
+    if others := [name for name in found if name != _STORED]:
+        raise UsageError(
+            f"--resume: the folder {folder} holds {others[0]}, which is not the work of a run with"
+            " --exr-layers: move it, or choose another output"
+        )
+    return folder / _STORED
 
 
 def _join(
@@ -123,7 +147,9 @@ def _join(
     reporter.start(progress)
     size = 0
     try:
-        for written in join_folders(spec, folders, target, settings.memory_bytes):
+        for written in join_folders(
+            spec, folders, target, settings.memory_bytes, keep=settings.resume
+        ):
             size += written
             progress.done += 1
             reporter.advance(progress)
@@ -146,10 +172,15 @@ def _joined_facts(out: Path, size: int, results: Sequence[Result]) -> dict[str, 
         busy |= {
             stage: busy.get(stage, 0.0) + seconds for stage, seconds in result.busy_seconds.items()
         }
+    notes = {already_finished_note(one.written.path) for one in results}  # of a layer alone
+    warnings = dict.fromkeys(chain.from_iterable(one.warnings for one in results))
+    written = results[0].written
+    kept = tuple(note for note in written.notes if note not in notes)
     return {
-        "written": replace(results[0].written, path=out, bytes=size),
+        "written": replace(written, path=out, bytes=size, notes=kept),
         "quality": Quality(qualities[0].frames, doubtful=[*doubtful], **found),
-        "warnings": tuple(dict.fromkeys(chain.from_iterable(one.warnings for one in results))),
+        "warnings": tuple(line for line in warnings if line not in notes),
         "busy_seconds": busy,
         "carried": sum(result.carried for result in results),
+        "resumed_at": min(result.resumed_at for result in results),
     }

@@ -24,7 +24,7 @@ from vidmatte.settings import NO_EFFECT, Settings, names_of
 from vidmatte.writers.output_paths import check_lengths, output_paths
 
 #: Options that do not affect the result; the model is compared by its weights.
-EXCLUDED_OPTIONS = names_of(Settings, decides=NO_EFFECT)
+_EXCLUDED_OPTIONS = names_of(Settings, decides=NO_EFFECT)
 #: The faults that are recorded by frame.
 _QUALITY_FINDINGS = ("empty", "full", "jumps")
 
@@ -46,7 +46,7 @@ def facts_of(clip: Clip, model: Model, settings: Settings) -> dict[str, Any]:
     options = {
         name: value
         for name, value in settings.model_dump(mode="json").items()
-        if name not in EXCLUDED_OPTIONS
+        if name not in _EXCLUDED_OPTIONS
     }
     options["combine"] = model.settings.combine  # which --model auto changes
     facts: dict[str, Any] = {

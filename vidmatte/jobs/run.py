@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vidmatte.alpha.quality import Quality
-from vidmatte.core.names import is_standard_stream
+from vidmatte.core.names import counted, is_standard_stream
 from vidmatte.core.segment import History
 from vidmatte.core.source import state_of
 from vidmatte.errors import InterruptedRunError, OutputError, VidmatteError
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     _JobWriter = MultiWriter | PlacedWriter
 
 #: Bytes that take about a second to read and hash.
-LONG_READ = 1 << 29
+_LONG_READ = 1 << 29
 
 
 def run(
@@ -65,18 +65,8 @@ def run(
     subject_folder: see ``Job``.
     """
     job = _Job(source, output, model, settings, reporter, time.perf_counter(), subject_folder)
-    done = find_finished(source, output, model, settings, is_folder=is_folder)
-    if done is not None:
-        result = job.result(
-            written=done.written,
-            quality=done.quality,
-            warnings=done.warnings,
-            busy_seconds={},
-            resumed_at=done.written.frames,
-        )
-    else:
-        result = (_make_layers if settings.exr_layers else _make)(job, is_folder)
-    if settings.has_manifest and not (done and done.has_manifest):
+    result, has_manifest = _finished_or_made(job, is_folder)
+    if settings.has_manifest and not has_manifest:
         _announce_hashing(result, reporter)
         _write_manifest(result, settings, command)
     return result
@@ -112,6 +102,21 @@ class _Job:
         )
 
 
+def _finished_or_made(job: _Job, is_folder: bool) -> tuple[Result, bool]:
+    """The result, of an earlier run where that has finished it, and whether it has a manifest."""
+    done = find_finished(job.source, job.output, job.model, job.settings, is_folder=is_folder)
+    if done is None:
+        return (_make_layers if job.settings.exr_layers else _make)(job, is_folder), False
+    result = job.result(
+        written=done.written,
+        quality=done.quality,
+        warnings=done.warnings,
+        busy_seconds={},
+        resumed_at=done.written.frames,
+    )
+    return result, done.has_manifest
+
+
 def _make(job: _Job, is_folder: bool) -> Result:
     """Process the frames of a job that are not done yet."""
     if not job.settings.has_subject:
@@ -140,10 +145,12 @@ def _make_layers(job: _Job, is_folder: bool) -> Result:
                 subject_folder=job.subject_folder or subject_folder,
                 phase=f"layer {name}",
             )
-            return _make(layer, is_folder)
+            return _finished_or_made(layer, is_folder)[0]
 
     clip, settings = job.source.clip, job.settings
     facts = write_layers(job.output, clip, settings, job.reporter, make, is_folder=is_folder)
+    if not settings.resume:
+        facts["warnings"] += tuple(leftovers(job.output))
     return job.result(**facts)
 
 
@@ -239,11 +246,11 @@ def _write_frames(
         left = f"{job.output} was not written"
         if is_standard_stream(job.output):
             left = "the result on stdout is incomplete"
-        message = f"stopped after {progress.done} frames: {left}"
-        hint = _resume_hint(writer, job.output)
+        message = f"stopped after {counted(progress.done, 'frame')}: {left}"
+        hint = _resume_hint(job, writer)
         raise InterruptedRunError(f"{message}; {hint}" if hint else message) from None
     except VidmatteError:
-        if hint := _resume_hint(writer, job.output):
+        if hint := _resume_hint(job, writer):
             job.reporter.note(f"vidmatte: {hint} of {job.output.name}")
         raise
     finally:
@@ -252,11 +259,14 @@ def _write_frames(
         job.reporter.finish()
 
 
-def _resume_hint(writer: _JobWriter, output: Path) -> str:
+def _resume_hint(job: _Job, writer: _JobWriter) -> str:
     """How a later run can continue; empty where no frame is stored, or the folder is gone."""
     stored = 0 if writer.spool is None else writer.spool.count
-    is_there = output_paths(output).work.is_dir()
-    return f"--resume continues from frame {stored}" if stored and is_there else ""
+    if not stored or not output_paths(job.output).work.is_dir():
+        return ""
+    is_lost = job.settings.has_subject and job.settings.cache is None and not job.phase
+    again = ", once the subject is tracked again (--cache DIR keeps that)" if is_lost else ""
+    return f"--resume continues from frame {stored}{again}"
 
 
 def _announce_hashing(result: Result, reporter: Reporter) -> None:
@@ -267,7 +277,7 @@ def _announce_hashing(result: Result, reporter: Reporter) -> None:
     size = sum(size_of(file) for file in result.clip.source.files()) + sum(
         one.bytes for one in outputs
     )
-    if size >= LONG_READ:
+    if size >= _LONG_READ:
         done = f"{result.written.path.name} is complete"
         reporter.note(f"vidmatte: {done}; reading {size / 1e9:.1f} GB for its manifest's checksums")
 

@@ -37,7 +37,7 @@ def look_again(
     fields: SubjectFields,
 ) -> None:
     """Show the network again the frames of a clip on which it ignores what is kept, where that is
-    not done yet, and tell the user. Raises SourceError, ModelError, DeviceError."""
+    not done yet, and report it. Raises SourceError, ModelError, DeviceError."""
     look, path = _SecondLook(frames, fields), clip.source.path
     network = model.per_frame_network() if look.missing else None
     if network is not None and path is not None:
@@ -49,7 +49,7 @@ def look_again(
                 reporter.advance(progress)
         finally:
             reporter.finish()
-    look.tell(reporter.note)
+    look.report(reporter.note)
 
 
 class _SecondLook:
@@ -99,20 +99,18 @@ class _SecondLook:
         )
         self._looks.put(frame.index, self._keys[frame.index], crop, (width, height), alpha)
 
-    def tell(self, report: Callable[[str], None]) -> None:
-        """Tell the user on how many frames the network ignores the subject, and what came of it."""
+    def report(self, note: Callable[[str], None]) -> None:
+        """Say on how many frames the network ignores the subject, and what came of it."""
         if not self.ignored:
             return
         count, still = len(self.ignored), len(self._still_ignored())
-        report(
-            f"the network sees little of the subject on {count} of {len(self._frames)} frames"
-            + (": it was shown again alone there" if still < count else "")
+        line = (
+            f"the network misses most of the subject on {count} of {len(self._frames)} frames, and"
+            " ran there again on the subject alone"
         )
         if still:
-            report(
-                f"on {still} of them it does not see it alone either: the matte's outline there is"
-                " only as fine as the followed mask"
-            )
+            line += f"; on {still} that did not help, and the edge is coarse (the tracked mask's)"
+        note(line)
 
     def _still_ignored(self) -> list[int]:
         """The frames of which the network sees too little even so."""

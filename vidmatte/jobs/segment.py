@@ -12,7 +12,7 @@ from vidmatte.models.base import Network
 #: look-back of the temporal filter.
 WARM_UP = 10
 #: Frames before those that only shot detection reads: it remembers flashes of a few frames.
-LEAD = 24
+_LEAD = 24
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def plan_segment(
     state: State | None = None
     if needs.state_count and start:
         start, state = _recurrent_start(start, needs.batch_stride, history)
-    lead = max(0, start - LEAD)
+    lead = max(0, start - _LEAD)
     pts = history.times.get(lead) if lead else 0
     return Segment(lead, start, first, stop), StartState(pts, history.shots, state)
 

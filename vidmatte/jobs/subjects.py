@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import tempfile
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import asdict, replace
 from functools import cache, partial
@@ -21,7 +21,11 @@ from typing import TypeVar
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
-from vidmatte.alpha.guidance.coarse import CoarseFrameMaker, SmallPicture
+from vidmatte.alpha.guidance.coarse import (
+    CoarseFrame,
+    CoarseFrameMaker,
+    work_size,
+)
 from vidmatte.alpha.guidance.key_masks import check_keys, key_mask
 from vidmatte.alpha.guidance.passes import FrameReport, changed_spans, solve
 from vidmatte.alpha.guidance.second_look import LookStore
@@ -30,10 +34,10 @@ from vidmatte.alpha.guidance.subject_fields import SubjectFields
 from vidmatte.alpha.guidance.subjects_file import mask_files, read_subjects
 from vidmatte.core.concurrency import lock_at
 from vidmatte.core.frame import Clip
-from vidmatte.core.prompts import Box, Point, Prompt, parse_prompt
+from vidmatte.core.prompts import FORMS, Box, Mask, Point, Prompt, parse_prompt
 from vidmatte.errors import InterruptedRunError, SourceError, UsageError
 from vidmatte.jobs.follow import Follower, choose_follower
-from vidmatte.jobs.key_looks import KeyLooker, pictures_around
+from vidmatte.jobs.key_looks import KeyLooker, alpha_of_frame, pictures_around
 from vidmatte.jobs.pipeline import build_raw_pipeline
 from vidmatte.jobs.report import Progress, Reporter
 from vidmatte.jobs.second_look import look_again
@@ -65,11 +69,10 @@ def prompts_of(source: Reader, settings: Settings) -> Prompts:
     )
     if missing is not None:
         raise UsageError(
-            f"--subject {missing}: there is no such mask picture; a point is X,Y in pixels, like"
-            " 640,360, and @f12 after it is its frame"
+            f"--subject {missing}: neither a prompt nor a picture that exists: {FORMS}"
         )
     if not given:
-        raise UsageError(f"--subjects {settings.subjects}: it names no subject")
+        raise UsageError(f"--subjects {settings.subjects}: 'prompts' is empty: add one")
     prompts: Prompts = {}
     for prompt in given:
         if isinstance(prompt, Point | Box):
@@ -79,7 +82,10 @@ def prompts_of(source: Reader, settings: Settings) -> Prompts:
         number = clip.first_frame if point is None else frame_number(source, "--subject", point)
         frames.setdefault(number, []).append(prompt)
     if settings.only is not None and settings.only not in prompts:
-        raise UsageError(f"--only {settings.only}: the subjects are {', '.join(sorted(prompts))}")
+        raise UsageError(
+            f"--only {settings.only}: the subjects are {', '.join(sorted(prompts))}: choose one of"
+            " them, or put NAME: before a prompt"
+        )
     return prompts
 
 
@@ -106,8 +112,22 @@ def check_subjects(source: Reader, settings: Settings) -> None:
         return
     if source.clip.source.path is None:
         raise UsageError("--subject needs a source that can be read twice: save it to a file")
-    prompts_of(source, settings)
+    _check_masks(prompts_of(source, settings), source.clip)
     choose_follower(settings, Device())
+
+
+def _check_masks(prompts: Prompts, clip: Clip) -> None:
+    """Raise UsageError for a mask picture that cannot be read or does not fit the frame, and for a
+    subject with black ones alone, before all frames go through the network."""
+    width, height = work_size(clip.width, clip.height)
+    empty = np.zeros((height, width), np.uint8)
+    blank = CoarseFrame(np.zeros((height, width, 3), np.uint8), empty, empty)
+    for name, frames in prompts.items():
+        given = [prompt for one in frames.values() for prompt in one]
+        masks = [replace(prompt, wanted=True) for prompt in given if isinstance(prompt, Mask)]
+        keys = [key_mask(blank, [mask], clip.width, clip.height) for mask in masks]
+        if all(isinstance(prompt, Mask) and prompt.wanted for prompt in given):
+            check_keys(keys, name)
 
 
 @contextmanager
@@ -144,7 +164,7 @@ def subject_fields(
                     look_again(source.clip, model, settings, reporter, frames, fields)
             except KeyboardInterrupt:
                 raise InterruptedRunError(
-                    "stopped while the subject was followed: no result was written"
+                    "stopped while the subject was tracked: no result was written"
                 ) from None
             yield fields
 
@@ -248,28 +268,19 @@ class _Solver:
     def _keys(self, name: str, frames: CoarseStore, numbers: list[int]) -> _Keys:
         """The masks of a subject's key frames, by frame number of the run. Raises UsageError."""
         clip, keys = self._source.clip, _Keys()
+        path, how = clip.source.path, (self._model, self._settings, self._cache)
+        assert path is not None
         for number, prompts in self._prompts[name].items():
             index = min(bisect_left(numbers, number), len(numbers) - 1)
             frame = frames[index]
-            looks = self._looker.looks(
-                number, frame, prompts, cache(partial(self._rgb, number)), self._around(number)
-            )
+            rgb = cache(lambda number=number: alpha_of_frame(path, number, *how)[0])
+            around = partial(pictures_around, path, number, self._settings)
+            looks = self._looker.looks(number, frame, prompts, rgb, around)
             size = clip.width, clip.height
-            keys[index] = key_mask(frame, prompts, *size, looks, self._follower.masks)
+            with naming_key(name, number):
+                keys[index] = key_mask(frame, prompts, *size, looks, self._follower.masks)
         check_keys(list(keys.values()), name)
         return keys
-
-    def _around(self, number: int) -> Callable[[], Mapping[int, SmallPicture]]:
-        """Gives the frames around one."""
-        path = self._source.clip.source.path
-        assert path is not None
-        return partial(pictures_around, path, number, self._settings)
-
-    def _rgb(self, number: int) -> np.ndarray:
-        """A frame of the source, by its number."""
-        path = self._source.clip.source.path
-        assert path is not None
-        return alpha_of_frame(path, number, self._model, self._settings, self._cache)[0]
 
     def _progress(self, clip: Clip, phase: str) -> Progress:
         return Progress(clip.source.name, clip.frame_count, phase=phase)
@@ -287,26 +298,13 @@ class _Solver:
         self._reporter.advance(progress)
 
 
-def alpha_of_frame(
-    path: Path, number: int, model: Model, settings: Settings, cache: Path | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """RGB (H, W, 3) uint8 and raw alpha (H, W) float32 of one frame of a source, by its number.
-
-    cache: a folder in which its alpha may be found. Raises SourceError where the source does not
-    have it.
-    """
-    single = settings.changed(
-        in_point=f"f{number}", out_point=f"f{number + 1}", handles=0, conform=None, cache=None
-    )
-    with open_reader(path, single) as source:
-        pipeline = build_raw_pipeline(source, model, single, cache)
-        with closing(pipeline):
-            for frame in pipeline.pipeline:
-                assert frame.alpha is not None
-                found = frame.rgb.copy(), frame.alpha.copy()
-                frame.release()
-                return found
-    raise SourceError(f"{path}: frame {number} cannot be decoded")
+@contextmanager
+def naming_key(name: str, number: int) -> Iterator[None]:
+    """Put a subject's name and the number of its key frame before what is wrong there."""
+    try:
+        yield
+    except UsageError as error:
+        raise UsageError(f"--subject: {name} at f{number}: {error}") from None
 
 
 def _read_json(path: Path, kind: TypeAdapter[_Kind]) -> _Kind | None:

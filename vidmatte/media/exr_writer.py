@@ -35,7 +35,7 @@ _SHORT_NAME = 31  # bytes of a name that needs no mark
 _OWN_METHODS = {"none": (0, 1), "zips": (2, 1), "zip": (3, 16)}
 #: Those that the package OpenEXR encodes, by its names; dwaa is lossy, piz is good at grain.
 _OTHER_METHODS = {"piz": "PIZ_COMPRESSION", "dwaa": "DWAA_COMPRESSION"}
-ZIP_LEVEL = 2
+_ZIP_LEVEL = 2
 HALF, FLOAT = 1, 2
 _HALF_MAX = np.float32(65504)  # the largest half float
 
@@ -127,7 +127,7 @@ def _deflated(raw: bytes) -> bytes:
     split = np.concatenate([source[::2], source[1::2]])
     steps = np.diff(split, prepend=np.uint8(0)).astype(np.uint8) + np.uint8(128)
     steps[0] = split[0]
-    data = isal_zlib.compress(steps, ZIP_LEVEL)
+    data = isal_zlib.compress(steps, _ZIP_LEVEL)
     return data if len(data) < len(raw) else raw
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
-from vidmatte.core.light import DisplayFacts
+from vidmatte.core.frame import DisplayFacts
 from vidmatte.errors import OutputError
 
 SEEK_HEAD, SEEK, SEEK_POSITION = b"\x11\x4d\x9b\x74", b"\x4d\xbb", b"\x53\xac"

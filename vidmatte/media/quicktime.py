@@ -12,7 +12,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO
 
-from vidmatte.core.light import MasteringDisplay
+from vidmatte.core.frame import MasteringDisplay
 from vidmatte.errors import OutputError
 
 _CONTAINERS = (b"moov", b"trak", b"mdia", b"minf", b"stbl")

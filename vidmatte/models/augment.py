@@ -49,13 +49,13 @@ class View:
 
 PLAIN = View()
 #: Pairs of a straight view and a mirrored one.
-ALTERNATING = (View(inset=True), View(mirrored=True), PLAIN, View(mirrored=True, inset=True))
+_ALTERNATING = (View(inset=True), View(mirrored=True), PLAIN, View(mirrored=True, inset=True))
 #: The views of consecutive frames, repeated cyclically, by the schedule's name.
 SCHEDULES: dict[str, tuple[tuple[View, ...], ...]] = {
     "plain": ((PLAIN,),),
-    "two": tuple((view,) for view in ALTERNATING[:2]),
-    "four": tuple((view,) for view in ALTERNATING),
-    "both": (ALTERNATING[:2], ALTERNATING[2:]),
+    "two": tuple((view,) for view in _ALTERNATING[:2]),
+    "four": tuple((view,) for view in _ALTERNATING),
+    "both": (_ALTERNATING[:2], _ALTERNATING[2:]),
 }
 
 

@@ -76,7 +76,7 @@ class CombinedNetwork(Network):
         for frame in self._second.predict(first_pass()):
             alpha, foreground = pending.pop(frame.index)
             if frame.on_device is not None:
-                from vidmatte.models.torch_ensemble import combine
+                from vidmatte.models.torch_networks import combine
 
                 combine(alpha, frame.on_device, self._how)
                 yield frame

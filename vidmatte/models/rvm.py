@@ -27,7 +27,7 @@ class RecurrentNetwork(Network):
 
     family: the row with the names of the network's inputs and outputs.
     finishing: computes the result from the outputs of ``runner``, for several frames at once;
-    without it ``runner`` computes everything (see ``rvm_split``).
+    without it ``runner`` computes everything (see ``graph_split``).
     downsample: scale of the coarse pass relative to the frame, in 0..1; 0: automatic.
     """
 
@@ -141,7 +141,7 @@ class _Refiner(threading.local):
         """The frame with its result.
 
         slopes, offsets: (1, 4, h, w) float32 on the coarse grid, for R, G, B and alpha; see
-        ``rvm_split.split_before_refinement``. Takes a seventh of the time of the network's own
+        ``graph_split.split_before_refinement``. Takes a seventh of the time of the network's own
         steps.
         """
         height, width = frame.rgb.shape[:2]

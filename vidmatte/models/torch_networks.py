@@ -3,9 +3,9 @@
 One upload a frame, its 8-bit RGB; resizing, normalisation and the batch on the device; the network
 bound to tensors there; its alpha enlarged there. Where the next stage works on the device too the
 alpha stays (``Frame.on_device``), else it is the one download. What they compute is what
-``segmentation`` computes; recurrent ones are in ``torch_recurrent``. Views and sizes are made for
-all frames of a batch at once: on a device, a step over eight pictures takes as long to start as one
-over a single picture.
+``segmentation`` computes; recurrent ones are in ``torch_recurrent``. The alphas of two networks are
+combined there too. Views and sizes are made for all frames of a batch at once: on a device, a step
+over eight pictures takes as long to start as one over a single picture.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from functools import lru_cache
 from threading import Lock
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 
@@ -23,11 +24,12 @@ from vidmatte.core.families import Family
 from vidmatte.core.frame import Clip, Frame
 from vidmatte.models.augment import View, agreement, mark_views, views_of
 from vidmatte.models.base import Normalization
+from vidmatte.models.ensemble import EDGE_SHARE
 from vidmatte.models.runtimes.device import Runner
 from vidmatte.models.runtimes.onnx_file import alpha_shape, check_range, first_line
 from vidmatte.models.runtimes.torch_device import DeviceFrame, TorchDevice
 from vidmatte.models.segmentation import RECONCILE_SIDE, SegmentationNetwork
-from vidmatte.pixels.torch_ops import Tensor, bordered, resize, resize_codes
+from vidmatte.pixels.torch_ops import Tensor, bordered, extreme, gaussian, resize, resize_codes
 from vidmatte.settings import Settings
 
 _CHECKED = 8  # of a clip's frames, at least, are computed in both precisions
@@ -258,3 +260,37 @@ def _undo(view: View, matte: Tensor) -> Tensor:
     across, down = view.margin(width), view.margin(height)
     inner = matte[down : height - down, across : width - across]
     return inner.flip(-1) if view.mirrored else inner
+
+
+_SQUARE = np.ones((3, 3), np.uint8)
+
+
+def combine(first: DeviceFrame, second: DeviceFrame, how: str) -> None:
+    """Bring the first network's alpha and foreground into what the second one left of a frame.
+
+    how: a name in ``ensemble.COMBINATIONS``.
+    """
+    first = first.moved_to(second.device)
+    second.alpha = _COMBINATIONS[how](first.alpha, second.alpha)
+    second.checks.extend(first.checks)
+    if second.foreground is None:
+        second.foreground = first.foreground
+
+
+def _edges(first: Tensor, second: Tensor) -> Tensor:
+    """See ``ensemble``."""
+    reach = max(2, round(EDGE_SHARE * min(first.shape)))
+    subject = (first > 0.5).float()
+    outline = extreme(subject, _SQUARE, largest=True) - extreme(subject, _SQUARE, largest=False)
+    undecided = ((first > 0.05) & (first < 0.95)).float()
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
+    band = extreme(torch.maximum(outline, undecided), disc, largest=True)
+    return first + gaussian(band, max(0.5, reach / 4)) * (second - first)
+
+
+_COMBINATIONS = {
+    "max": torch.maximum,
+    "min": torch.minimum,
+    "mean": lambda first, second: 0.5 * (first + second),
+    "edges": _edges,
+}

@@ -1,7 +1,7 @@
 """The pixel formats that frames travel in, and the way into them without loss.
 
 A frame keeps the source's own samples: planes are copied, not converted, wherever
-the format is one of ``WORKING_FORMATS``. Semi-planar, packed and big-endian layouts
+the format is one of ``_WORKING_FORMATS``. Semi-planar, packed and big-endian layouts
 are repacked into the planar little-endian one with the same samples.
 """
 
@@ -18,7 +18,7 @@ from vidmatte.core.orientation import UPRIGHT, Orientation, oriented
 
 _YUV_LAYOUTS = ("420", "422", "444", "440", "411", "410")
 _DEPTHS = ("", "9le", "10le", "12le", "14le", "16le")
-WORKING_FORMATS = frozenset(
+_WORKING_FORMATS = frozenset(
     [f"yuv{layout}p{depth}" for layout in _YUV_LAYOUTS for depth in _DEPTHS]
     + [f"gbrp{depth}" for depth in _DEPTHS]
     + [f"gray{depth}" for depth in _DEPTHS]
@@ -77,7 +77,7 @@ def _working_format(pixel_format: str, on_side: bool) -> str:
     name = name.replace("gbrap", "gbrp") if name != "gbrapf32le" else "gbrpf32le"
     name = name.removesuffix("be") + "le" if name.endswith("be") else name
     name = _NEEDS_REPACKING.get(pixel_format, _NEEDS_REPACKING.get(name, name))
-    if name not in WORKING_FORMATS:
+    if name not in _WORKING_FORMATS:
         described = av.VideoFormat(pixel_format)
         if _is_float(pixel_format):
             return "gbrpf32le" if described.is_rgb else "grayf32le"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any
 import av
 from av.audio.stream import AudioStream
 
+from vidmatte.core import timecode
 from vidmatte.core.frame import Clip
 from vidmatte.core.source import (
     AudioSource,
@@ -24,7 +25,8 @@ from vidmatte.core.source import (
 )
 from vidmatte.media.demux import open_media
 from vidmatte.readers.movie.packets import packets_from
-from vidmatte.settings.points import SourcePoints
+from vidmatte.readers.movie.timing import Timing
+from vidmatte.settings.points import SourcePoints, Trim
 
 
 @dataclass(slots=True)
@@ -166,3 +168,27 @@ class _FileAudio(AudioSource):
 
     def close(self) -> None:
         self._container.close()
+
+
+def trimmed(clip: Clip, trim: Trim, timing: Timing) -> Clip:
+    """The clip between its in and out points: origin, end and frame count adjusted."""
+    count = clip.frame_count
+    if count is not None:
+        count = min(count, trim.end if trim.end is not None else count) - trim.first
+    return replace(
+        clip,
+        frame_count=count,
+        first_frame=trim.first,
+        untrimmed_count=clip.frame_count,
+        origin=timing.moment(trim.first) if trim.first else clip.origin,
+        end=timing.moment(trim.end) if trim.end is not None else None,
+    )
+
+
+def moved_timecode(clip: Clip, trim: Trim) -> tuple[str | None, list[str]]:
+    """The timecode at the in point, None where it is invalid at the rate, with a warning then."""
+    return timecode.valid_or_dropped(
+        clip.source.name,
+        clip.timecode,
+        lambda start: timecode.shifted(start, trim.first, clip.rate),
+    )

@@ -26,7 +26,7 @@ from vidmatte.media.png import PNG_SIGNATURE, with_stored_samples
 from vidmatte.media.tiff import check_kind
 from vidmatte.media.webp import WebpAnimation, is_animated_webp
 from vidmatte.pixels.formats import Repacker, bit_depth, upright_format
-from vidmatte.readers.base import DecodedPicture, FileSource, Reader
+from vidmatte.readers.base import DecodedPicture, FileSource, Reader, moved_timecode
 from vidmatte.readers.image_folder import (
     DECODERS,
     animation_notes,
@@ -42,7 +42,6 @@ from vidmatte.readers.picture_tags import (
     left_out_notes,
     resolved_tags,
 )
-from vidmatte.readers.trim import moved_timecode
 from vidmatte.settings import Settings
 from vidmatte.settings.points import SourcePoints, make_trim
 from vidmatte.settings.values import MAX_PIXELS, parse_rate, stated_colour

@@ -9,6 +9,7 @@ from pathlib import Path
 import av
 
 from vidmatte.core.colour import BT470BG, BT709, FULL, SRGB, UNSPECIFIED, ColourTags, primaries_of
+from vidmatte.core.names import counted
 from vidmatte.media.exr import exr_chromaticities, left_out_of_exr
 from vidmatte.media.heif_items import heif_kind, other_heif_pictures
 from vidmatte.media.icc import profile_of
@@ -64,7 +65,7 @@ def left_out_notes(file: Path) -> Iterator[str]:
     if _is_tiff(file) and (pages := page_count(file.read_bytes())) > 1:
         yield f"{file.name}: it has {pages} pages: the first one is used"
     if heif_kind(file) == "picture" and (others := other_heif_pictures(file)):
-        count = f"{others} other picture{'s' if others > 1 else ''}"
+        count = counted(others, "other picture")
         yield f"{file.name}: its main picture is used; it has {count}"
 
 

@@ -22,7 +22,7 @@ from vidmatte.errors import SourceError, UsageError
 from vidmatte.media.limits import check_frame
 from vidmatte.media.pipe import PipeReader
 from vidmatte.pixels.formats import Repacker
-from vidmatte.readers.base import DecodedPicture, Reader
+from vidmatte.readers.base import DecodedPicture, Reader, moved_timecode, trimmed
 from vidmatte.readers.movie.changing_tags import TagFollower
 from vidmatte.readers.movie.container import picture_stream
 from vidmatte.readers.movie.deinterlace import Deinterlacer, check_size, is_wanted
@@ -31,7 +31,6 @@ from vidmatte.readers.movie.packets import RAW_STREAMS, packets_from
 from vidmatte.readers.movie.sound_tracks import SoundTracks, stated_tracks
 from vidmatte.readers.movie.timing import Timing
 from vidmatte.readers.stream_options import NAME, check_options, open_pipe, trim_of
-from vidmatte.readers.trim import moved_timecode, trimmed
 from vidmatte.settings import Settings
 from vidmatte.settings.values import parse_numbers, parse_rate, stated_colour
 

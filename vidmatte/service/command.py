@@ -68,7 +68,7 @@ class JobOutput(BaseModel):
 
 
 #: The words that a file is named by: its clip's id -> its path or name.
-FileNames = Callable[[str], str]
+_FileNames = Callable[[str], str]
 
 
 def _is_server_option(name: str) -> bool:
@@ -80,7 +80,7 @@ def job_words(
     clip: Mapping[str, Any],
     settings: Mapping[str, Any],
     output: JobOutput,
-    name_of: FileNames,
+    name_of: _FileNames,
     folder: str = "",
 ) -> list[str]:
     """The words after ``vidmatte`` for a clip (as ``GET /api/clips/{id}`` shows it).
@@ -145,7 +145,7 @@ def _chosen_format(values: dict[str, Any], output: JobOutput, *, is_still: bool)
     return name
 
 
-def _with_files(name: str, value: Any, name_of: FileNames) -> Any:
+def _with_files(name: str, value: Any, name_of: _FileNames) -> Any:
     """An option's value with the path of each clip that it names. Raises RequestError for an
     option of the server, and for any other path."""
     option = options_of(Settings).get(name)
@@ -172,7 +172,7 @@ def _names_path(option: Option) -> bool:
     return option.reads or option.metavar in ("FILE", "PATH", "DIR")
 
 
-def _with_mask(text: Any, name_of: FileNames) -> Any:
+def _with_mask(text: Any, name_of: _FileNames) -> Any:
     """A prompt with the path of the mask that it names as ``clip:ID``. Raises RequestError."""
     from vidmatte.core.prompts import Mask, parse_prompt
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vidmatte.service.config import ServiceConfig
-from vidmatte.service.context import Context
+from vidmatte.service.context import Context, RequestError
 
 
 def environment(config: ServiceConfig) -> dict[str, str]:
@@ -20,11 +20,16 @@ def environment(config: ServiceConfig) -> dict[str, str]:
     added = {"TMPDIR": str(config.temporary)}
     if config.models_dir is not None:
         added["VIDMATTE_MODELS_DIR"] = config.models_dir
-    inherited = {name: value for name, value in os.environ.items() if name != "VIDMATTE_TOKEN"}
-    return {**inherited, **added}
+    return {**inherited_environment(), **added}
+
+
+def inherited_environment() -> dict[str, str]:
+    """The environment of this process without the service's secret."""
+    return {name: text for name, text in os.environ.items() if name != "VIDMATTE_TOKEN"}
 
 
 _LOOK_SECONDS = 0.2
+_LIST_SECONDS = 120.0
 
 
 @dataclass(frozen=True)
@@ -79,6 +84,18 @@ class CommandLine:
                 return self._ended(process, seconds)
             finally:
                 process.kill()  # where it runs no more, nothing happens
+
+    def rows(self, word: str, failed: str = "busy") -> list[dict[str, Any]]:
+        """The list that ``vidmatte WORD --json`` prints. Raises RequestError, of the kind
+        ``failed`` where the call fails."""
+        ended = self.call([word, "--json"], _LIST_SECONDS)
+        if ended.status:
+            raise RequestError(503, failed, ended.line, 60)
+        try:
+            found: list[dict[str, Any]] = json.loads(ended.stdout)
+        except ValueError:
+            raise RequestError(503, "busy", ended.line, 5) from None
+        return found
 
     def _ended(self, process: subprocess.Popen[str], seconds: float) -> Ended:
         """Wait until a call ends, its time is over, or the service ends."""

@@ -38,10 +38,10 @@ class Context:
     models: Any = None
     metrics: Any = None
 
-    def publish(self, kind: str, data: dict[str, Any], job: str | None = None) -> None:
+    def publish(self, kind: str, data: dict[str, Any]) -> None:
         """Store an event, for everyone who follows them."""
         if self.events is not None:
-            self.events.add(kind, data, job)
+            self.events.add(kind, data)
 
 
 def new_id() -> str:

@@ -43,10 +43,10 @@ class Events:
         self._lock = threading.Lock()
         self._waiting: set[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = set()
 
-    def add(self, kind: str, data: dict[str, Any], job: str | None = None) -> None:
-        """Store an event, and wake those who follow them."""
+    def add(self, kind: str, data: dict[str, Any]) -> None:
+        """Store an event that is no job's, and wake those who follow them."""
         with self._database.writing() as connection:
-            self.store(connection, kind, data, job)
+            self.store(connection, kind, data, None)
         self.wake()
 
     def store(

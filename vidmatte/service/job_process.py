@@ -18,6 +18,7 @@ from typing import Self
 import psutil
 
 import vidmatte
+from vidmatte.service.command_line import inherited_environment
 
 _MARK = "VIDMATTE_SERVICE_JOB"
 EVENTS, LOG = "events.jsonl", "log.txt"
@@ -44,7 +45,7 @@ class JobProcess:
         package = str(Path(vidmatte.__file__).absolute().parent.parent)
         paths = [package, *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
         environment = {
-            **{name: text for name, text in os.environ.items() if name != "VIDMATTE_TOKEN"},
+            **inherited_environment(),
             _MARK: job,
             "PYTHONPATH": os.pathsep.join(path for path in paths if path),
             "TMPDIR": str(temporary.absolute()),

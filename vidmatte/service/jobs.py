@@ -35,7 +35,7 @@ CREATE INDEX IF NOT EXISTS jobs_state ON jobs (state, number);
 _SHOWN = ("id", "clip", "name", "state", "created", "started", "ended", "expires", "phase",
           "done", "frames", "fps", "error", "tries", "preset", "command")  # fmt: skip
 _ACTIVE = "state IN ('queued', 'running')"
-OVER = ("done", "failed", "cancelled")
+_OVER = ("done", "failed", "cancelled")
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ class Jobs:
     def is_over(self, job: str) -> bool:
         """Whether a job has ended or was removed."""
         row = self._database.row("SELECT state, is_removed FROM jobs WHERE id = ?", (job,))
-        return row is None or row["is_removed"] or row["state"] in OVER
+        return row is None or row["is_removed"] or row["state"] in _OVER
 
     def counts(self) -> dict[str, int]:
         """How many jobs there are in each state."""
@@ -164,7 +164,7 @@ class Jobs:
         """Cancel a job: at once where it is queued, soon where it runs. Raises RequestError (409)
         where it has ended."""
         row = self.row(job)
-        if row["state"] in OVER:
+        if row["state"] in _OVER:
             raise RequestError(409, "ended", f"job {job}: it is already {row['state']}")
         if row["state"] == "running" or not self.end(job, "cancelled", only_from="queued"):
             self.change(job, is_cancelled=1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from pathlib import Path
@@ -16,7 +15,6 @@ from vidmatte.service.command_line import CommandLine
 from vidmatte.service.context import Context, RequestError
 
 _FRESH_SECONDS = 5.0
-_LIST_SECONDS = 120.0
 _FETCH_SECONDS = 5 * 3600.0
 _LOOK_SECONDS = 0.5
 _MOST_AT_ONCE = 2
@@ -38,13 +36,7 @@ class Models:
         """The catalogue's rows. Raises RequestError where it cannot be read."""
         with self._lock:
             if time.monotonic() - self._read > _FRESH_SECONDS:
-                ended = self._command_line.call(["models", "--json"], _LIST_SECONDS)
-                if ended.status:
-                    raise RequestError(503, "models_folder", ended.line, 60)
-                try:
-                    self._rows = json.loads(ended.stdout)
-                except ValueError:
-                    raise RequestError(503, "busy", ended.line, 5) from None
+                self._rows = self._command_line.rows("models", failed="models_folder")
                 self._read = time.monotonic()
                 self._names.update(*([row["name"], *row["aliases"]] for row in self._rows))
             return self._rows

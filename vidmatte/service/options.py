@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from typing import Any
 
 from fastapi import APIRouter
 
 from vidmatte.service.command_line import CommandLine
-from vidmatte.service.context import Context, RequestError
+from vidmatte.service.context import Context
 from vidmatte.settings import Option, Settings, options_of
 
 #: Those that name files of the server, and those that the server sets.
@@ -19,7 +18,6 @@ _HIDDEN = (
     "codec", "background", "manifest", "start_number", "exr_layers",
 )  # fmt: skip
 _KINDS = {bool: "bool", int: "int", float: "float", str: "text", tuple: "list"}
-_FORMATS_SECONDS = 120.0
 
 
 def _shown(option: Option) -> dict[str, Any]:
@@ -74,11 +72,7 @@ class _Formats:
         """All formats. Raises RequestError where the command line does not answer in time."""
         with self._lock:
             if not self._rows:
-                ended = self._command_line.call(["formats", "--json"], _FORMATS_SECONDS)
-                try:
-                    self._rows = json.loads(ended.stdout)
-                except ValueError:
-                    raise RequestError(503, "busy", ended.line, 5) from None
+                self._rows = self._command_line.rows("formats")
             return self._rows
 
 

@@ -12,12 +12,12 @@ import numpy as np
 from vidmatte.alpha.adjustments import Adjustments, apply
 from vidmatte.alpha.box import box_around
 from vidmatte.alpha.foreground import estimate
-from vidmatte.core.colour import BT709, FULL, IDENTITY, SRGB, ColourTags
+from vidmatte.core.colour import RGB_TAGS
 from vidmatte.errors import UsageError
 from vidmatte.service.frame_matte import ShownFrame
 from vidmatte.settings import Settings
 from vidmatte.settings.values import parse_threshold
-from vidmatte.writers.render.background import DARK, LIGHT
+from vidmatte.writers.render.background import checkerboard
 from vidmatte.writers.render.despill import Despill, SpillRemover
 
 #: The view that needs no matte.
@@ -25,8 +25,6 @@ PLAIN = "source"
 _TINT = (255, 64, 32)  # of what is kept or selected, R'G'B'
 _TINTED = 0.45
 _MARGIN = 4  # pixels around the subject that are worked on at least
-_CHECKS = 24  # squares across the shorter side
-_RGB = ColourTags(IDENTITY, FULL, BT709, SRGB)
 _ENCODERS = {
     "jpeg": (".jpg", [cv2.IMWRITE_JPEG_QUALITY, 92]),
     "png": (".png", [cv2.IMWRITE_PNG_COMPRESSION, 1]),
@@ -107,7 +105,7 @@ def cut_out(shown: ShownFrame, alpha: np.ndarray, settings: Settings) -> _Cutout
             colours = estimate(colours, np.ascontiguousarray(alpha), 255)
     spill = Despill.of(settings)
     if spill is not None:
-        colours, _ = SpillRemover(spill, "rgb24", _RGB)(colours)
+        colours, _ = SpillRemover(spill, "rgb24", RGB_TAGS)(colours)
     return _Cutout(colours, np.ascontiguousarray(alpha, np.float32))
 
 
@@ -151,10 +149,7 @@ def flat_ground(text: str, width: int, height: int) -> np.ndarray:
     """A background (h, w, 3) uint8, not to be changed: checker, black, white or RRGGBB. Raises
     UsageError."""
     if text == "checker":
-        side = max(4, min(width, height) // _CHECKS)
-        rows, columns = np.arange(height) // side, np.arange(width) // side
-        dark = (rows[:, None] + columns[None]) % 2 == 1
-        return np.repeat(np.where(dark, DARK, LIGHT).astype(np.uint8)[..., None], 3, axis=2)
+        return checkerboard(width, height)
     digits = {"black": "000000", "white": "ffffff"}.get(text, text)
     try:
         colour = bytes.fromhex(digits)

@@ -39,14 +39,6 @@ _ANSWER_HEADERS = {
 }
 
 
-class _RefusedError(Exception):
-    """What a request is answered with instead."""
-
-    def __init__(self, status: int, error: str, message: str) -> None:
-        super().__init__(message)
-        self.status, self.error, self.message = status, error, message
-
-
 class Guard:
     """The middleware with all checks, and the headers of every answer. answered: is given method
     and status of each."""
@@ -75,7 +67,7 @@ class Guard:
 
         try:
             self._check(scope)
-        except _RefusedError as refused:
+        except RequestError as refused:
             headers = {"Connection": "close"}  # the body, if any, is not read
             if refused.status == 401:
                 headers["WWW-Authenticate"] = "Bearer"
@@ -90,15 +82,15 @@ class Guard:
         headers = Headers(scope=scope)
         if sum(len(name) + len(value) for name, value in scope["headers"]) > _MOST_HEADER_BYTES:
             line = f"the headers have over {_MOST_HEADER_BYTES} bytes"
-            raise _RefusedError(431, "headers_too_large", line)
+            raise RequestError(431, "headers_too_large", line)
         if len(scope["query_string"]) + len(scope["path"]) > _LONGEST_QUERY:
-            raise _RefusedError(414, "too_long", f"the URL has over {_LONGEST_QUERY} bytes")
+            raise RequestError(414, "too_long", f"the URL has over {_LONGEST_QUERY} bytes")
         host = self._checked_host(headers.getlist("host"))
         _check_origin(scope, headers, host)
         is_open = scope["path"] in _OPEN or not scope["path"].startswith("/api")
         if self._token and not is_open and not any(map(self._is_token, _tokens(headers))):
             line = "the service needs its token: send Authorization: Bearer TOKEN, or log in"
-            raise _RefusedError(401, "unauthorized", line)
+            raise RequestError(401, "unauthorized", line)
 
     def _checked_host(self, hosts: list[str]) -> str:
         """The Host of a request. An address is always right: only names can be pointed here."""
@@ -106,7 +98,7 @@ class Guard:
         name = _host_name(host)
         if name not in self._hosts and not _is_address(name):
             line = f"Host {host[:100] or 'missing'}: not a name of this service; see --allowed-host"
-            raise _RefusedError(400, "wrong_host", line)
+            raise RequestError(400, "wrong_host", line)
         return host
 
     def _is_token(self, text: str) -> bool:
@@ -136,12 +128,12 @@ def _check_origin(scope: Scope, headers: Headers, host: str) -> None:
     origin = headers.get("origin")
     if origin is not None and _without_port(origin.lower()) != _without_port(f"http://{host}"):
         line = f"Origin {origin[:100]}: requests from other sites are refused"
-        raise _RefusedError(403, "wrong_origin", line)
+        raise RequestError(403, "wrong_origin", line)
     site = headers.get("sec-fetch-site", "none")
     is_link = scope["method"] == "GET" and headers.get("sec-fetch-mode") == "navigate"
     is_page = not scope["path"].startswith("/api")
     if site in ("cross-site", "same-site") and not (is_link and is_page):
-        raise _RefusedError(403, "wrong_origin", "requests from other sites are refused")
+        raise RequestError(403, "wrong_origin", "requests from other sites are refused")
 
 
 def _without_port(origin: str) -> str:

@@ -65,10 +65,14 @@ class Uploads:
 
     def get(self, upload: str) -> dict[str, Any]:
         """An upload as the API shows it. Raises RequestError."""
+        return self._shown(self._row(upload))
+
+    def _row(self, upload: str) -> sqlite3.Row:
+        """Raises RequestError."""
         row = self._database.row("SELECT * FROM uploads WHERE id = ?", (upload,))
         if row is None:
             raise missing("upload", upload)
-        return self._shown(row)
+        return row
 
     def list(self) -> list[dict[str, Any]]:
         """All uploads, the newest last."""
@@ -118,9 +122,7 @@ class Uploads:
         with file.open("rb") as opened:
             digest = hashlib.file_digest(opened, "sha256").hexdigest()
             os.fsync(opened.fileno())
-        row = self._database.row("SELECT * FROM uploads WHERE id = ?", (upload,))
-        if row is None:
-            raise missing("upload", upload)
+        row = self._row(upload)
         if row["sha256"] not in (None, digest):
             line = f"the SHA-256 of the file is {digest}, not {row['sha256']} as announced"
             with self._database.writing() as connection:

@@ -193,8 +193,8 @@ class OutputOptions(OptionModel):
     )
     exr_layers: Switch = _output(
         False,
-        "for exr: all named subjects in one file a frame, each as a layer (NAME.R, NAME.G, ...) and"
-        " with a Cryptomatte id",
+        "for exr: write all named subjects to one file a frame, each as a layer (NAME.R, NAME.G,"
+        " ...) with a Cryptomatte id",
     )
     shadow: ShadowText | None = _output(
         None,
@@ -242,8 +242,9 @@ class OutputOptions(OptionModel):
     overwrite: Switch = _output(False, "replace an output that exists", decides=NO_EFFECT)
     resume: Switch = _output(
         False,
-        "store finished frames in a folder .NAME.resume beside the output, as large as the output,"
-        " until it is complete; a run that failed or was stopped or killed continues from there",
+        "keep finished frames in the folder .NAME.resume beside the output until it is complete, so"
+        " that a run that failed, was stopped or killed continues from there; this takes as much"
+        " disk space as the output",
         decides=NO_EFFECT,
     )
 

@@ -39,7 +39,7 @@ class ModelOptions(OptionModel):
     model: Text = _matte(
         "isnet",
         "network by name (see 'vidmatte models'), an .onnx file, two joined by +, or auto: isnet,"
-        " and rvm where it clearly sees a person",
+        " or rvm where it clearly sees a person",
         decides=NO_EFFECT,
     )
     family: _Family | None = _matte(
@@ -56,9 +56,9 @@ class ModelOptions(OptionModel):
     )
     combine: Literal["edges", "auto", "max", "min", "mean"] = _matte(
         "edges",
-        "how two models are joined, as in --model isnet+rvm: 'edges' takes the subject from the"
-        " first and its soft edge from the second, 'auto' takes the second where it clearly sees a"
-        " person; the others are computed pixel by pixel",
+        "how to join two models, as in --model isnet+rvm: 'edges' takes the subject from the first"
+        " and its soft edge from the second, 'auto' takes the second where it clearly sees a"
+        " person, 'max', 'min' and 'mean' work pixel by pixel",
     )
     normalize: Literal["clip", "minmax", "rembg"] = _matte(
         "clip",
@@ -74,7 +74,7 @@ class ModelOptions(OptionModel):
     pace: PaceName = _matte(
         "every",
         "frames that a per-frame network runs on: 'every' one, at least each N-th, or those that"
-        " 'auto' chooses; to the others the matte is carried along the motion",
+        " 'auto' chooses; motion carries the matte to the others",
         metavar="auto|every|N",
     )
     screen: ScreenColour | None = _key(
@@ -104,8 +104,8 @@ class ModelOptions(OptionModel):
     )
     cache: Text | None = _matte(
         None,
-        "cache the raw alphas in this folder and reuse them: other filters, controls and formats"
-        " then need no network (except --smooth off, live and strong, which give it other input)",
+        "keep the raw alphas in this folder and reuse them: a run with other filters, controls or"
+        " formats then needs no network (except for --smooth off, live and strong)",
         metavar="DIR",
         decides=NO_EFFECT,
     )
@@ -160,32 +160,32 @@ class SubjectOptions(OptionModel):
 
     subject: Prompts = _subject(
         (),
-        "what to keep, on one frame: a point X,Y, a box LEFT,TOP,RIGHT,BOTTOM, a mask picture,"
-        " largest, centre, person, all, or a number from 'vidmatte subjects'; ! before it: what not"
-        " to keep; @f12, @1.5 or @00:00:01:05 after it: on that frame, not the first; NAME: before"
-        " it: for that one of several subjects; repeat it to add or correct",
+        "what to keep: a point X,Y, a box LEFT,TOP,RIGHT,BOTTOM, a mask picture, largest, centre,"
+        " person, all, or a number from 'vidmatte subjects'; @f12, @1.5 or @00:00:01:05 after it"
+        " names the frame (default: the first); ! before it leaves it out; NAME: before it names"
+        " one of several subjects; repeat the option to add or correct",
         metavar="WHAT",
     )
     subjects: Text | None = _subject(
         None,
-        "the same from a JSON file (its form is in examples/REFERENCE.md)",
+        "read the same from a JSON file (examples/REFERENCE.md describes it)",
         metavar="FILE",
         reads=True,
     )
     only: Text | None = _subject(
         None,
-        "write only this one of several named subjects",
+        "write only this one of the named subjects",
         metavar="NAME",
     )
     follow: Literal["flow", "cutie"] = _subject(
         "flow",
-        "what carries the subject's mask from frame to frame: 'flow' uses motion and appearance,"
-        " 'cutie' is a network whose files you put into --models-dir",
+        "how the subject is tracked: 'flow' by motion and appearance, 'cutie' by a network whose"
+        " files you put into --models-dir",
     )
     trimap: Text | None = _subject(
         None,
-        "white is subject, black is not, and grey is solved from the colours: a picture, or a"
-        " folder with one per frame",
+        "a picture, or a folder with one per frame: white is subject, black is background, grey is"
+        " solved from the colours",
         metavar="PATH",
         reads=True,
     )
@@ -259,13 +259,13 @@ class AdjustOptions(OptionModel):
     )
     garbage_matte: Text | None = _adjust(
         None,
-        "white (not transparent) is never subject: a picture, or a folder with one per frame",
+        "a picture, or a folder with one per frame: white (not transparent) is never subject",
         metavar="PATH",
         reads=True,
     )
     holdout: Text | None = _adjust(
         None,
-        "white is always subject",
+        "a picture, or a folder with one per frame: white is always subject",
         metavar="PATH",
         reads=True,
     )

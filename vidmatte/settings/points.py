@@ -67,9 +67,10 @@ class SourcePoints:
         frame: int = parsed(flag, text, self._number)
         count = self.frame_count
         if frame < 0 or (count is not None and frame > count):
+            start = f" (start timecode {self.start_timecode})" if self.start_timecode else ""
+            allowed = "f0 or later" if count is None else f"f0 to f{count - 1}"
             raise UsageError(
-                f"{flag} {text} is frame {frame}, outside the clip's {count} frames"
-                f" (start timecode {self.start_timecode or 'none'})"
+                f"{flag} {text} is frame {frame}, outside the clip{start}: choose {allowed}"
             )
         return frame
 

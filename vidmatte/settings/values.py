@@ -158,17 +158,17 @@ def parse_device(text: str) -> tuple[int, ...] | None:
     return numbers
 
 
-LONGEST_PACE = 8  # frames from one run of the network to the next
+_LONGEST_PACE = 8  # frames from one run of the network to the next
 
 
 def _parse_pace(text: str) -> str | int:
     """'auto', 'every', or a number of frames. Raises UsageError."""
     if text in ("auto", "every"):
         return text
-    if not re.fullmatch(r"[1-9]", text) or int(text) > LONGEST_PACE:
+    if not re.fullmatch(r"[1-9]", text) or int(text) > _LONGEST_PACE:
         raise UsageError(
             f"'{text}' is not a pace: choose auto, every, or the frames from one run of the network"
-            f" to the next, 1 to {LONGEST_PACE}"
+            f" to the next, 1 to {_LONGEST_PACE}"
         )
     return int(text)
 

@@ -28,7 +28,7 @@ from vidmatte.timeline.model import (
 )
 
 #: The longest reel of the format.
-REEL_LENGTH = 8
+_REEL_LENGTH = 8
 _MOST_BYTES = 64 << 20
 _EVENT = re.compile(
     r"(?P<number>\d{1,8})\s+(?P<reel>\S+)\s+(?P<channel>\S+)\s+(?P<kind>C|D|W\d+|K[BO]?)"
@@ -40,7 +40,7 @@ _SPEED = re.compile(r"M2\s+(?:\S+\s+)?(-?\d{1,8}(?:\.\d{1,8})?)\s+[0-9:;.]{11,13
 
 def reel_name(text: str) -> str:
     """A reel as an EDL writes it: 8 characters, letters and digits."""
-    return re.sub(r"[^A-Za-z0-9_-]", "_", text)[:REEL_LENGTH] or "AX"
+    return re.sub(r"[^A-Za-z0-9_-]", "_", text)[:_REEL_LENGTH] or "AX"
 
 
 def write_edl(timeline: Timeline) -> bytes:

@@ -14,6 +14,7 @@ from vidmatte.timeline.model import (
     Marker,
     Medium,
     Timeline,
+    in_order,
     nearest,
     path_of,
     source_frames,
@@ -111,7 +112,7 @@ class _Reader:
         return Timeline(
             name=_text(self._sequence, "name", name),
             rate=self.rate,
-            events=tuple(sorted(events, key=lambda event: (event.track, event.record))),
+            events=in_order(events),
             start=start,
             drop=drop,
             width=0 if size is None else _number(size, "width", 0),

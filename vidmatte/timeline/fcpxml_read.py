@@ -16,6 +16,7 @@ from vidmatte.timeline.model import (
     Medium,
     Timeline,
     exact_rate,
+    in_order,
     nearest,
     path_of,
     source_frames,
@@ -53,7 +54,7 @@ def read_fcpxml(path: Path) -> Timeline:
     return Timeline(
         name=projects[0].get("name", path.stem),
         rate=reader.rate,
-        events=tuple(sorted(reader.events, key=lambda event: (event.track, event.record))),
+        events=in_order(reader.events),
         start=start,
         drop=sequence.get("tcFormat") == "DF",
         width=reader.size[0],

@@ -11,6 +11,7 @@ from pathlib import Path
 from vidmatte.core.names import absolute_path
 from vidmatte.errors import OutputError, OutputExistsError, SourceError, UsageError
 from vidmatte.timeline.model import Medium, Timeline
+from vidmatte.writers.base import as_output_error
 from vidmatte.writers.output_paths import check_creatable
 
 SUFFIXES = (".fcpxml", ".xml", ".otio", ".edl")
@@ -58,7 +59,7 @@ def write_timelines(timeline: Timeline, files: Iterable[str | Path], *, overwrit
             unfinished.replace(path)
         except OSError as error:
             unfinished.unlink(missing_ok=True)
-            raise OutputError(f"{path}: cannot be written ({error.strerror})") from error
+            raise as_output_error(error, path) from error
 
 
 def _encoded(timeline: Timeline, path: Path) -> bytes:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path, PureWindowsPath
@@ -116,6 +116,11 @@ class Timeline:
             yield number, sorted(on_it, key=lambda event: event.record)
 
 
+def in_order(events: Iterable[Event]) -> tuple[Event, ...]:
+    """Events by their tracks and record frames, as a ``Timeline`` has them."""
+    return tuple(sorted(events, key=lambda event: (event.track, event.record)))
+
+
 def exact_rate(value: float | str | Fraction) -> Fraction:
     """The rate that a file rounds: 23.976, 23.98 and 23.976023976 are 24000/1001.
 
@@ -143,9 +148,9 @@ def nearest(frames: Fraction | float) -> int:
     return math.floor(Fraction(frames) + Fraction(1, 2))
 
 
-def whole(text: str | None, otherwise: int = 0) -> int:
-    """A whole number of up to 12 digits in a file, ``otherwise`` where it is none."""
-    return int(text) if text and re.fullmatch(r"-?[0-9]{1,12}", text.strip()) else otherwise
+def whole(text: str | None) -> int:
+    """A whole number of up to 12 digits in a file, 0 where it is none."""
+    return int(text) if text and re.fullmatch(r"-?[0-9]{1,12}", text.strip()) else 0
 
 
 def source_frames(length: int, timeline: Fraction, medium: Fraction) -> int:

@@ -14,7 +14,7 @@ from vidmatte.core.timecode import frames_a_day, is_drop, number_of
 from vidmatte.errors import UsageError
 from vidmatte.settings import OutputOptions
 from vidmatte.timeline.files import check_timelines, write_timelines
-from vidmatte.timeline.model import Event, Marker, Medium, Timeline
+from vidmatte.timeline.model import Event, Marker, Medium, Timeline, in_order
 from vidmatte.writers.base import WriteResult
 from vidmatte.writers.format_spec import OutputFormat
 from vidmatte.writers.formats import FORMATS
@@ -158,7 +158,7 @@ def _timeline_of(shots: Sequence[Shot], name: str) -> tuple[Timeline, list[str]]
     timeline = Timeline(
         name=name,
         rate=first.rate,
-        events=tuple(sorted(events, key=lambda event: (event.track, event.record))),
+        events=in_order(events),
         start=number_of("01:00:00;00" if drop else "01:00:00:00", first.rate),
         drop=drop,
         width=first.width,

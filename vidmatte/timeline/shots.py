@@ -9,7 +9,7 @@ from pathlib import Path
 
 from vidmatte.core.timecode import timecode_of
 from vidmatte.timeline.media import Found
-from vidmatte.timeline.model import Event, Marker, Timeline
+from vidmatte.timeline.model import Event, Marker, Timeline, in_order
 from vidmatte.timeline.result import Shot
 
 
@@ -170,7 +170,7 @@ def matted_timeline(plan: ShotPlan, shots: Mapping[str, Shot]) -> Timeline:
     clip = plan.ranges[0].found.clip if plan.ranges else None
     return replace(
         plan.timeline,
-        events=tuple(sorted(events, key=lambda event: (event.track, event.record))),
+        events=in_order(events),
         width=plan.timeline.width or (clip.width if clip else 0),
         height=plan.timeline.height or (clip.height if clip else 0),
         notes=(),

@@ -14,7 +14,7 @@ from statistics import median
 
 from vidmatte.alpha.shot_detection import CutDetector
 from vidmatte.alpha.track import TrackedFrame
-from vidmatte.core.concurrency import usable_cores
+from vidmatte.core.concurrency import cpu_facts, usable_cores
 from vidmatte.core.frame import Frame
 from vidmatte.jobs.outputs import open_writer
 from vidmatte.jobs.queue import Ring, Slot, StopFlag
@@ -22,7 +22,6 @@ from vidmatte.jobs.report import Reporter
 from vidmatte.jobs.run import run
 from vidmatte.jobs.smoothing import temporal_filter_for
 from vidmatte.models.registry import Model
-from vidmatte.models.runtimes.openvino import CPU_FACTS
 from vidmatte.readers.base import Reader
 from vidmatte.readers.open import open_reader
 from vidmatte.settings import Settings
@@ -100,12 +99,7 @@ def _peak_memory() -> int | None:
 
 def cpu_name() -> str:
     """The name of this machine's CPU, as the system gives it."""
-    try:
-        lines = CPU_FACTS.read_text("utf-8", "replace").splitlines()
-    except OSError:  # no Linux
-        lines = []
-    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(named, platform.processor() or platform.machine())
+    return cpu_facts().get("model name") or platform.processor() or platform.machine()
 
 
 _MOST_HELD = 16

@@ -30,7 +30,7 @@ from vidmatte.writers.base import as_output_error
 from vidmatte.writers.output_paths import check_creatable, check_new_names
 
 CELL = 480  # longest side of a picture on the sheet, pixels
-GAP = 6
+_GAP = 6
 _LEAD = 8  # frames before a sample that a recurrent model sees first
 TILE, LIGHT, DARK = 12, 0.8, 0.6
 _MOMENT = re.compile(r"(?<=frame at )(\d+\.\d\d) s\b")
@@ -184,11 +184,11 @@ def _sheet_row(frame: StreamedFrame, settings: Settings) -> np.ndarray:
     grounds: list[np.ndarray | float] = [_checkerboard(size), 0.0, 1.0]
     cells = [premultiplied + (1 - alpha) * ground for ground in grounds]
     cells.append(np.repeat(alpha, 3, axis=2))
-    framed = [cv2.copyMakeBorder(cell, GAP, 0, GAP, 0, cv2.BORDER_CONSTANT, value=(0.2,) * 3)
+    framed = [cv2.copyMakeBorder(cell, _GAP, 0, _GAP, 0, cv2.BORDER_CONSTANT, value=(0.2,) * 3)
               for cell in cells]  # fmt: skip
     joined = np.clip(np.concatenate(framed, axis=1), 0, 1)
     row: np.ndarray = np.rint(joined * 255).astype(np.uint8)
-    place = (2 * GAP, GAP + 18)
+    place = (2 * _GAP, _GAP + 18)
     cv2.putText(row, str(frame.index), place, cv2.FONT_HERSHEY_SIMPLEX, 0.5, (220, 40, 40), 1, 16)
     return row
 

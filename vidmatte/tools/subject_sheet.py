@@ -15,11 +15,11 @@ from vidmatte.alpha.guidance.coarse import CoarseFrameMaker
 from vidmatte.alpha.guidance.key_masks import key_mask
 from vidmatte.errors import SourceError
 from vidmatte.jobs.follow import choose_follower
-from vidmatte.jobs.key_looks import KeyLooker, pictures_around
+from vidmatte.jobs.key_looks import KeyLooker, alpha_of_frame, pictures_around
 from vidmatte.jobs.report import Reporter
 from vidmatte.jobs.subjects import (
-    alpha_of_frame,
     frame_number,
+    naming_key,
     prompts_of,
     subject_fields,
 )
@@ -75,7 +75,8 @@ def key_mask_sheet(
             frame = maker.make(rgb, alpha, features(rgb))
             around = partial(pictures_around, clip, number, settings)
             looks = looker.looks(number, frame, given, partial(np.asarray, rgb), around)
-            mask = key_mask(frame, given, *size, looks, follower.masks)
+            with naming_key(name, number):
+                mask = key_mask(frame, given, *size, looks, follower.masks)
             rows.append(_tinted(_shown(rgb), {f"{name} f{number}": mask}))
     return np.concatenate(rows), len(rows)
 

@@ -13,7 +13,7 @@ from vidmatte.writers.audio_tracks import Track, downmixed, silence, slice_frame
 from vidmatte.writers.format_spec import SoundEncoder
 
 #: Seconds: shorter gaps and overlaps in the source's sound count as timestamp jitter.
-JITTER = Fraction(1, 20)
+_JITTER = Fraction(1, 20)
 #: The layouts that lossy encoders support, by number of channels.
 _LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "quad", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
 
@@ -113,7 +113,7 @@ class EncodedTrack(Track):
         first = self._next
         if frame.pts is not None and frame.time_base is not None:
             stamped = round((frame.pts * frame.time_base - self._origin) * self._rate)
-            if first is None or abs(stamped - first) > JITTER * self._rate:
+            if first is None or abs(stamped - first) > _JITTER * self._rate:
                 first = stamped
         if first is None:
             first = self._next_read

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from vidmatte.core.frame import Clip
-from vidmatte.core.light import NO_FACTS, DisplayFacts
+from vidmatte.core.frame import NO_FACTS, Clip, DisplayFacts
 from vidmatte.core.orientation import UPRIGHT
 from vidmatte.media.matroska import patch_aspect, patch_light
 from vidmatte.media.quicktime import (

@@ -56,7 +56,7 @@ def _rotated(word: int, by: int) -> int:
     return (word << by | word >> 32 - by) & _WORD
 
 
-def id_bits(name: str) -> int:
+def _id_bits(name: str) -> int:
     """The bits of a name's id as a 32-bit float: its hash, with an exponent that is neither that
     of denormals nor that of infinities."""
     bits = _murmur3(name)
@@ -66,7 +66,7 @@ def id_bits(name: str) -> int:
 def _header_strings(names: Sequence[str]) -> dict[str, str]:
     """The attributes of the header that describe the ids of these names."""
     key = f"cryptomatte/{_murmur3(_TYPE):08x}"[:-1]  # seven digits
-    manifest = {name: f"{id_bits(name):08x}" for name in names}
+    manifest = {name: f"{_id_bits(name):08x}" for name in names}
     return {
         f"{key}/name": _TYPE,
         f"{key}/hash": "MurmurHash3_32",
@@ -86,9 +86,9 @@ def _rank_channels(count: int) -> list[tuple[str, str]]:
     ]
 
 
-def ranked(alphas: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
+def _ranked(alphas: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
     """The ranked ids and coverages of alphas (N, H, W) float32, one for each name, by channel."""
-    ids = np.array([id_bits(name) for name in names], "<u4").view("<f4")
+    ids = np.array([_id_bits(name) for name in names], "<u4").view("<f4")
     order = np.argsort(-alphas, axis=0, kind="stable")
     channels: dict[str, np.ndarray] = {}
     for rank, (of_id, of_coverage) in enumerate(_rank_channels(len(names))):
@@ -102,7 +102,7 @@ def ranked(alphas: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
     return channels
 
 
-class LayerJoiner:
+class _LayerJoiner:
     """Joins the pictures of one frame, each of one subject, to an OpenEXR file with layers.
 
     The channels of a layer are ``NAME.R``, ``.G``, ``.B`` and ``.A``. R, G, B and A are all
@@ -139,7 +139,7 @@ class LayerJoiner:
             for letter, plane in zip("RGBA", layer, strict=True)
         }
         channels |= zip("RGBA", self._together(layers), strict=True)
-        channels |= ranked(layers[:, 3], self._names)
+        channels |= _ranked(layers[:, 3], self._names)
         return self._writer.pack(channels, exr_time(files[0])[1])
 
     def _together(self, layers: np.ndarray) -> np.ndarray:
@@ -163,15 +163,15 @@ def _read(file: Path) -> np.ndarray:
 
 
 def join_folders(
-    spec: OutputSpec, parts: Mapping[str, Path], target: Path, memory: int
+    spec: OutputSpec, parts: Mapping[str, Path], target: Path, memory: int, *, keep: bool
 ) -> Iterator[int]:
-    """Join the pictures that have the same name in every folder, and remove them.
+    """Join the pictures that have the same name in every folder, and remove them unless ``keep``.
 
     parts: the folder of each subject's pictures, by name. target: the folder to write into, or
     the only file. memory: bytes that may be used. Yields the size of each file, in the order of
     names; then the first and the last are read back. Raises OutputError, VerificationError.
     """
-    joiner, first = LayerJoiner(spec, list(parts)), next(iter(parts.values()))
+    joiner, first = _LayerJoiner(spec, list(parts)), next(iter(parts.values()))
     names = sorted(file.relative_to(first) for file in first.rglob(f"*{spec.row.suffixes[0]}"))
 
     def place(name: Path) -> Path:
@@ -183,7 +183,7 @@ def join_folders(
             data = joiner.join(files)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(data)
-            for file in files:
+            for file in () if keep else files:
                 file.unlink()
         except OSError as error:
             raise as_output_error(error, path) from error

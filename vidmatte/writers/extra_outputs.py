@@ -96,10 +96,10 @@ _MATTE_FORMATS = (
     _grey(by_name("png16"), "gray16be"),
     _grey(by_name("tiff16"), "gray16le"),
 )
-FOREGROUND_FORMATS = _formats_table(
+_FOREGROUND_FORMATS = _formats_table(
     "prores", "ffv1", "png", "png16", "tiff16", change=without_alpha
 )
-COMP_FORMATS = (
+_COMP_FORMATS = (
     _H264,
     _PRORES_HQ,
     replace(without_alpha(by_name("ffv1")), pixel_format=always("yuv444p10le")),
@@ -141,8 +141,8 @@ class ExtraOutputs:
         """(kind, path, format) of each output. Raises UsageError for an unknown suffix."""
         rows = [
             ("matte", self.matte, _MATTE_FORMATS),
-            ("foreground", self.foreground, FOREGROUND_FORMATS),
-            ("comp", self.comp, COMP_FORMATS),
+            ("foreground", self.foreground, _FOREGROUND_FORMATS),
+            ("comp", self.comp, _COMP_FORMATS),
         ]
         return [
             (what, out, _format_for(what, suffix_row(out, formats, folder), formats, clip))
@@ -155,14 +155,14 @@ class ExtraOutputs:
 def opaque_format(out: Path, name: str | None, clip: Clip) -> OutputFormat:
     """The row of a main output that shows the subject on a background: by ``name``, else by
     suffix, as for ``--comp``. Raises UsageError."""
-    rows = COMP_FORMATS
+    rows = _COMP_FORMATS
     if name is not None:
         named = _OPAQUE_NAMES.get(wanted := choose(out, name).name, wanted)
         rows = tuple(row for row in rows if row.name == named)
         if not rows:
             raise UsageError(
                 f"--format {name} with --background: no composite in that format: use"
-                f" {', '.join(row.name for row in COMP_FORMATS)}"
+                f" {', '.join(row.name for row in _COMP_FORMATS)}"
             )
     row = rows[0] if name is not None else suffix_row(out, rows, names_folder(out))
     is_odd = row.for_odd_widths is not None and clip.width % 2
@@ -172,7 +172,7 @@ def opaque_format(out: Path, name: str | None, clip: Clip) -> OutputFormat:
 def format_of(written: WriteResult, clip: Clip) -> OutputFormat:
     """The format of a written main output, with alpha or on a background."""
     facts = (written.format, written.pixel_format)
-    on_background = (row for row in COMP_FORMATS if (row.name, row.pixel_format(clip)) == facts)
+    on_background = (row for row in _COMP_FORMATS if (row.name, row.pixel_format(clip)) == facts)
     return next(on_background, None) or by_name(written.format)
 
 

@@ -25,7 +25,7 @@ from vidmatte.writers.multi_writer import MultiWriter
 _ENLARGED = 1.05  # scale from which the user is told
 
 
-def still_size(settings: Settings) -> StillSize | None:
+def _still_size(settings: Settings) -> StillSize | None:
     """The size that the settings ask for."""
     return None if settings.size is None else parse_size(settings.size)
 
@@ -43,7 +43,7 @@ def placed_clip(clip: Clip, settings: Settings) -> Clip:
             f"{asked}: {clip.source.name} is not a single picture: pass pictures one by one, as in"
             " folder/*.jpg"
         )
-    size = still_size(settings)
+    size = _still_size(settings)
     return clip if size is None else replace(clip, width=size.width, height=size.height)
 
 
@@ -59,7 +59,7 @@ class PlacedWriter(Writer):
         self, clip: Clip, settings: Settings, open_inner: Callable[[Clip], MultiWriter]
     ) -> None:
         self._clip, self._open = clip, open_inner
-        self._size = still_size(settings)
+        self._size = _still_size(settings)
         self._crop = None if settings.crop is None else parse_crop(settings.crop)
         self._inner: MultiWriter | None = None
         self._notes: tuple[str, ...] = ()

@@ -28,7 +28,7 @@ from vidmatte.writers.format_spec import (
 _AVIF_SPEED = 8
 
 
-class JpegEncoder:
+class _JpegEncoder:
     """JPEG of rgb24 pictures, chroma in full resolution: edges keep their colour.
 
     Options of the row: ``quality`` (1..100), ``dpi``.
@@ -53,7 +53,7 @@ class JpegEncoder:
         return [jpeg_with_profile(data, self._profile) if self._profile else data]
 
 
-class AvifEncoder:
+class _AvifEncoder:
     """AVIF of rgba or rgb24 pictures. Option of the row: ``quality`` (1..100, 100 is lossless)."""
 
     def __init__(self, spec: EncoderSpec) -> None:
@@ -112,7 +112,7 @@ STILL_FORMATS = (
         "ID photos, shops and print",
         always("rgb24"),
         options={"quality": "92"},
-        encoder=JpegEncoder,
+        encoder=_JpegEncoder,
         decoded_format="yuvj444p",
         has_alpha=False,
         quality=quality_option,
@@ -129,7 +129,7 @@ STILL_FORMATS = (
         "web pages: small stills",
         always("rgba"),
         options={"quality": "80"},
-        encoder=AvifEncoder,
+        encoder=_AvifEncoder,
         read_back=_read_back_avif,
         decoded_format="rgb24",
         straight_only=True,

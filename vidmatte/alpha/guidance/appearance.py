@@ -9,11 +9,10 @@ import cv2
 import numpy as np
 
 from vidmatte.alpha.guidance.classifier import Classifier, Lesson
-from vidmatte.alpha.guidance.coarse import CoarseFrame
+from vidmatte.alpha.guidance.coarse import FEWEST_PIXELS, CoarseFrame
 from vidmatte.alpha.guidance.coarse_features import CoarseFeatures, mean_of_four
 
 _MOST_LOGIT = 5.0
-_FEWEST_PIXELS = 15  # of the work picture: a smaller mask teaches nothing
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ class Appearance:
         self._settings = settings or AppearanceSettings()
         self._classifier, self._gallery = Classifier(seed), _Gallery(seed)
         for key in keys:
-            if key.area >= _FEWEST_PIXELS:
+            if key.area >= FEWEST_PIXELS:
                 self._learn(key.frame, key.mask, None, key=True)
 
     def learn(self, frame: CoarseFrame, field: np.ndarray, sure: np.ndarray) -> None:

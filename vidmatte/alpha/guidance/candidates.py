@@ -59,7 +59,7 @@ def choose(
     alpha, marks, the largest. Raises UsageError where there is none, or none of that number.
     """
     if not candidates:
-        raise UsageError("the network marks nothing on this frame: choose another frame, or click")
+        raise UsageError("the network marks nothing there: choose another frame, or give a point")
     if rule == "all":
         return np.asarray(np.any([c.mask for c in candidates], axis=0), np.float32)
     if rule == "largest":
@@ -71,12 +71,14 @@ def choose(
             raise ValueError("rule 'person' needs a person network's alpha")
         people = [c for c in candidates if person[c.mask].mean() >= _LEAST_PERSON]
         if not people:
-            raise UsageError("no person on this frame: choose another frame, or click")
+            raise UsageError("there is no person: choose another frame, or give a point")
         return people[0].mask.astype(np.float32)
     for candidate in candidates:
         if candidate.number == rule:
             return candidate.mask.astype(np.float32)
-    raise UsageError(f"no subject number {rule}: this frame has 1..{len(candidates)}")
+    raise UsageError(
+        f"no candidate {rule}: choose 1 to {len(candidates)}, as 'vidmatte subjects' numbers them"
+    )
 
 
 def _from_centre(candidate: Candidate) -> float:

@@ -18,6 +18,7 @@ import numpy as np
 from vidmatte.alpha.guidance.coarse_features import CoarseFeatures
 
 _WORK_AREA = 320 * 180  # pixels of the work picture
+FEWEST_PIXELS = 15  # of it: a mask of fewer shows nothing
 _FLOW_SCALE = 1.5  # motion is searched at so many times the work size
 
 

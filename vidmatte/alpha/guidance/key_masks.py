@@ -12,7 +12,7 @@ import numpy as np
 
 from vidmatte.alpha.guidance import box_mask
 from vidmatte.alpha.guidance.candidates import choose, find_candidates
-from vidmatte.alpha.guidance.coarse import CoarseFrame, reduced
+from vidmatte.alpha.guidance.coarse import FEWEST_PIXELS, CoarseFrame, reduced
 from vidmatte.alpha.guidance.near_motion import NearMotion
 from vidmatte.alpha.guidance.selection import Click, mask_from_clicks
 from vidmatte.core.prompts import Box, Choice, Mask, Point, Prompt
@@ -21,7 +21,6 @@ from vidmatte.models.efficient_sam import EfficientSam
 from vidmatte.readers.images import read_picture
 
 _ASPECT_TOLERANCE = 0.02
-_FEWEST_PIXELS = 15  # of the work picture
 
 
 class KeyLooks(NamedTuple):
@@ -138,7 +137,7 @@ def key_mask(
     for area in (values for is_wanted, values in areas if not is_wanted):
         mask = mask * (1 - area)
     only_masks = wanted and all(isinstance(p, Mask) for p in wanted)
-    if mask.sum() < _FEWEST_PIXELS and not only_masks:
+    if mask.sum() < FEWEST_PIXELS and not only_masks:
         raise UsageError(
             "the subject's points and boxes select nothing: use further points, or a mask picture"
         )
@@ -166,7 +165,7 @@ def check_keys(keys: Sequence[np.ndarray], subject: str) -> None:
 
     An empty mask on one frame among others says that the subject is not there.
     """
-    if not any(key.sum() >= _FEWEST_PIXELS for key in keys):
+    if not any(key.sum() >= FEWEST_PIXELS for key in keys):
         raise UsageError(
             f"all masks of '{subject}' are black: paint what is wanted white on one frame"
         )

@@ -158,13 +158,24 @@ def read_subjects(path: Path, width: int, height: int) -> list[Prompt]:
         reason = error.strerror or error
         raise UsageError(f"--subjects '{path}' cannot be read: {reason}") from None
     except ValidationError as error:
-        raise UsageError(
-            f"--subjects '{path}' is not a subjects file: {first_fault(error)}"
-        ) from None
+        raise UsageError(f"--subjects '{path}' is not a subjects file: {_fault(error)}") from None
     across = width / (content.width or width)
     down = height / (content.height or height)
     place = _Place(path.parent, across, down)
     return [entry.prompt(place) for entry in content.prompts]
+
+
+def _fault(error: ValidationError) -> str:
+    """The first reason in one line; of a prompt with its number, from 1, and the key."""
+    first = error.errors(include_url=False)[0]
+    if first["loc"][:1] != ("prompts",) or len(first["loc"]) < 2:
+        return first_fault(error)
+    number, *rest = first["loc"][1:]
+    keys = [str(part) for part in rest[1:3] if "[" not in str(part)]  # without the kind
+    message = str(first["msg"]).removeprefix("Value error, ")
+    if keys == ["choose"]:
+        message = "expected 'largest', 'centre', 'person', 'all' or a number from 1 on"
+    return ": ".join([f"prompt {int(number) + 1}", *keys[-1:], message])
 
 
 def mask_files(texts: Iterable[str], file: str | None) -> list[Path]:

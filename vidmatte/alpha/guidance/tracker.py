@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from vidmatte.alpha.guidance.appearance import Appearance, AppearanceSettings, KeyFrame, edge_logits
-from vidmatte.alpha.guidance.coarse import CoarseFrame, ColourGuide
+from vidmatte.alpha.guidance.coarse import FEWEST_PIXELS, CoarseFrame, ColourGuide
 from vidmatte.alpha.guidance.motion import Lineage, Motion
 from vidmatte.alpha.guidance.pieces import (
     Evidence,
@@ -31,7 +31,6 @@ _SLIVER_DOUBT = 20.0
 # Doubt of an area that is e times as large, or as small: what comes into view is guessed by looks,
 # what is hidden was followed until then.
 _GROWS, _SHRINKS = 10.0, 4.0
-_FEWEST_SHOWN = 15  # pixels: a key of less says that it is not there
 LOST_SHARE = 0.08  # of its usual area: less is as good as gone
 _SURELY_FOUND = 0.25  # of it: what was lost, and is found as less, is lost again at once
 _CUT_TRUST = 0.3  # mean trust below which nothing was followed: a cut
@@ -94,7 +93,7 @@ class SubjectTracker:
         teachers = [key for key in (start, *others) if key.area > _SLIVER * largest]
         self._appearance = Appearance(teachers, self._settings.appearance)
         self._area = start.area if start.area > _SLIVER * largest else largest
-        self._missed = 0 if start.area > _FEWEST_SHOWN else LOST_AFTER
+        self._missed = 0 if start.area > FEWEST_PIXELS else LOST_AFTER
         self._field = start.mask.astype(np.float32)
         self._lineage = Lineage(self._field, start.frame.lab)
         self._last_area = start.area
@@ -224,7 +223,7 @@ class SubjectTracker:
         self._field = mask.astype(np.float32)
         self._lineage.restart(self._field)
         self._last_area = float(mask.sum())
-        self._missed = 0 if self._last_area > _FEWEST_SHOWN else LOST_AFTER
+        self._missed = 0 if self._last_area > FEWEST_PIXELS else LOST_AFTER
         self.first_doubt = _sliver_doubt(self._last_area, self._area)
 
 

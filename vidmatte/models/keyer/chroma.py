@@ -16,9 +16,9 @@ import numpy as np
 
 from vidmatte.errors import UsageError
 
-Primary = Literal["green", "blue"]
+_Primary = Literal["green", "blue"]
 
-_CHANNEL: dict[Primary, int] = {"green": 1, "blue": 2}
+_CHANNEL: dict[_Primary, int] = {"green": 1, "blue": 2}
 _LEAST_DIFFERENCE = 0.06  # of a border that is a screen
 _BORDER = 12  # the border is one part in so many of the height
 # The screen is spread by blurs of these widths (pixels of the quarter picture) and weights:
@@ -39,7 +39,7 @@ class Screen:
     blue: float
 
     @property
-    def primary(self) -> Primary:
+    def primary(self) -> _Primary:
         """The stronger of green and blue."""
         return "green" if self.green >= self.blue else "blue"
 
@@ -124,7 +124,7 @@ class ChromaKeyer:
         return np.asarray(np.clip((raw - low) / (settings.high - low), 0, 1), np.float32)
 
 
-def _difference(values: np.ndarray, primary: Primary) -> np.ndarray:
+def _difference(values: np.ndarray, primary: _Primary) -> np.ndarray:
     """Colour difference of (..., 3) RGB."""
     key = _CHANNEL[primary]
     rest = [channel for channel in range(3) if channel != key]

@@ -19,11 +19,11 @@ from uuid import uuid4
 import numpy as np
 from pydantic import ValidationError
 
-from vidmatte.core.concurrency import lock_at, release_and_unlink, usable_cores
+from vidmatte.core.concurrency import cpu_facts, lock_at, release_and_unlink, usable_cores
 from vidmatte.core.families import Family
 from vidmatte.core.stored import StoredModel, key_of, read_stored
 from vidmatte.models.runtimes.device import Device
-from vidmatte.models.runtimes.openvino import CPU_FACTS, has_bfloat16, is_installed
+from vidmatte.models.runtimes.openvino import has_bfloat16, is_installed
 from vidmatte.models.weights.record import speeds_path
 
 #: OpenVINO has to be this much cheaper: a choice that changes with noise helps nobody.
@@ -70,12 +70,9 @@ def faster_runtime(
 
 def _machine_key(sha256: str) -> str:
     """A name for all that the speed of a network with this SHA-256 depends on."""
-    try:
-        lines = CPU_FACTS.read_text("utf-8", "replace").splitlines()
-        names = {line for line in lines if line.startswith(("model name", "flags", "Features"))}
-    except OSError:
-        names = {platform.processor()}
-    facts = [sha256, platform.machine(), *sorted(names), usable_cores()]
+    cpu = cpu_facts() or {"model name": platform.processor()}
+    names = [cpu.get(name, "") for name in ("model name", "flags", "Features")]
+    facts = [sha256, platform.machine(), *names, usable_cores()]
     facts += [version_of("onnxruntime", "onnxruntime-gpu"), version_of("openvino")]
     return key_of(facts)
 

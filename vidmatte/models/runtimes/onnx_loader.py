@@ -106,7 +106,7 @@ def load_recurrent(
     """A recurrent network, and, where its family's graphs are split (on the CPU), its half that
     does not affect the state. Raises as ``load_runner`` does.
     """
-    from vidmatte.models.runtimes.rvm_split import (
+    from vidmatte.models.runtimes.graph_split import (
         split_after_downsampling,
         split_at_states,
         split_before_refinement,
@@ -145,7 +145,7 @@ def load_recurrent(
 def load_part(path: Path, outputs: tuple[str, ...], device: Device, threads: int) -> Runner | None:
     """A runner of the part of a network that computes these tensors; None where it has none of
     these names. Raises ModelError, DeviceError."""
-    from vidmatte.models.runtimes.rvm_split import part_giving
+    from vidmatte.models.runtimes.graph_split import part_giving
 
     part = part_giving(load_onnx(path), outputs)
     return None if part is None else CpuRunner(_open_session(path, part, device, threads))
@@ -211,7 +211,7 @@ def _batchable(
     del graph.output[outputs:]
     del graph.value_info[:]
     if splits:
-        from vidmatte.models.runtimes.rvm_split import split_wide_joins
+        from vidmatte.models.runtimes.graph_split import split_wide_joins
 
         split_wide_joins(graph)
     for output in graph.output:

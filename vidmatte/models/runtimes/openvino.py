@@ -19,16 +19,13 @@ from typing import Any
 
 import numpy as np
 
-from vidmatte.core.concurrency import stream_count
+from vidmatte.core.concurrency import cpu_facts, stream_count
 from vidmatte.core.memory import device_oom_error, is_out_of_memory
 from vidmatte.errors import DeviceError, ModelError
 from vidmatte.models.runtimes.bf16_bias import split_offsets
 from vidmatte.models.runtimes.compiled import compiled_key, free_pages, keep_compiled, read_compiled
 from vidmatte.models.runtimes.device import Arrays, Device
 from vidmatte.models.runtimes.onnx_file import Shapes, check_inputs
-
-#: Linux's description of the CPU.
-CPU_FACTS = Path("/proc/cpuinfo")
 
 
 def _openvino() -> Any:
@@ -78,12 +75,8 @@ def is_installed() -> bool:
 def _may_have_bfloat16() -> bool:
     """False where Linux lists what the CPU can do, and nothing of it comes with bfloat16. To ask
     OpenVINO takes its import, a fifth of a second that a run on onnxruntime does not need."""
-    try:
-        with CPU_FACTS.open("rb") as file:
-            flags = next((line for line in file if line.startswith(b"flags")), b"")
-    except OSError:
-        return True
-    return not flags or any(one in flags for one in (b"avx512", b"bf16", b"avx_ne_convert"))
+    flags = cpu_facts().get("flags")
+    return not flags or any(one in flags for one in ("avx512", "bf16", "avx_ne_convert"))
 
 
 def has_bfloat16() -> bool:

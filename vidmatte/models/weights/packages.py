@@ -38,7 +38,7 @@ _BLOCK, _LARGEST_TABLE = 1 << 20, 1 << 24  # bytes
 _INFLATION, _CLIENTS_OWN = 8, 1 << 28
 _UNREADABLE = (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, KeyError, TypeError,
                ValueError)  # fmt: skip
-STALL_LIMIT_S = 120.0  # no byte for this long: the client hangs
+_STALL_LIMIT_S = 120.0  # no byte for this long: the client hangs
 
 
 @dataclass(frozen=True)
@@ -233,8 +233,8 @@ def _watch(process: subprocess.Popen[bytes], growing: Path, progress: FetchBar) 
             raise FetchError(f"sends more than the {progress.total:,} bytes of the package")
         if now != size:
             size, since = now, time.monotonic()
-        elif time.monotonic() - since > STALL_LIMIT_S:
-            raise FetchError(f"nothing came for {STALL_LIMIT_S:.0f} s")
+        elif time.monotonic() - since > _STALL_LIMIT_S:
+            raise FetchError(f"nothing came for {_STALL_LIMIT_S:.0f} s")
         if now < (progress.total or 0):  # later the client unpacks
             pace.check(now)
 

@@ -17,7 +17,7 @@ from vidmatte.core.colour import (
     CHROMATICITIES,
     FULL,
     IDENTITY,
-    SRGB,
+    RGB_TAGS,
     TO_LINEAR,
     UNSPECIFIED,
     ColourTags,
@@ -33,7 +33,6 @@ from vidmatte.pixels.formats import plane_arrays, upright_format
 from vidmatte.pixels.network_rgb import CURVED
 from vidmatte.settings.values import parse_colour
 
-_RGB = ColourTags(IDENTITY, FULL, BT709, SRGB)
 _CODES = 65535  # the largest one between the steps of a conversion
 
 
@@ -127,7 +126,7 @@ class TagFollower:
             is_moved = _is_convertible_light(own, first) and not _is_same_light(own, first)
             steps: list[_Step] = [Converter(own, name, first)]
             if is_moved or not same_matrix(own.matrix, first.matrix):
-                steps = [Converter(own, "gbrp16le", _RGB), Converter(_RGB, name, first)]
+                steps = [Converter(own, "gbrp16le", RGB_TAGS), Converter(RGB_TAGS, name, first)]
             if is_moved:
                 steps.insert(1, _LightConverter(own, first))
             self._converters[own, name] = steps
@@ -172,5 +171,5 @@ class _LightConverter:
             plane_arrays(result), cv2.split(np.rint(codes).astype(np.uint16)), strict=True
         ):
             np.copyto(target, plane)
-        set_tags(result, _RGB)
+        set_tags(result, RGB_TAGS)
         return result

@@ -13,6 +13,7 @@ from av.video.stream import VideoStream
 from vidmatte.core import timecode
 from vidmatte.core.colour import FULL, LIMITED, UNSPECIFIED, ColourTags
 from vidmatte.core.frame import Clip
+from vidmatte.core.names import counted
 from vidmatte.core.orientation import Orientation, orientation_of, tilt_of
 from vidmatte.core.source import AudioTrack, Source, VideoTrack
 from vidmatte.pixels.formats import bit_depth, grey_to_yuv, upright_format
@@ -158,7 +159,7 @@ def _uncarried_notes(clip: Clip, container: InputContainer, first: av.VideoFrame
             " the rest is for the program that shows the result"
         )
     count = len(container.streams.subtitles)
-    found = [f"{count} subtitle track{'s' if count > 1 else ''}"] if count else []
+    found = [counted(count, "subtitle track")] if count else []
     found += ["chapters"] if container.chapters() else []
     if found:
         yield f"{name}: it has {' and '.join(found)}: they are not copied"

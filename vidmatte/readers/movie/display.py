@@ -10,7 +10,7 @@ from pathlib import Path
 import av
 from av.sidedata.sidedata import Type
 
-from vidmatte.core.light import DisplayFacts, MasteringDisplay
+from vidmatte.core.frame import DisplayFacts, MasteringDisplay
 from vidmatte.core.orientation import side_data_of
 from vidmatte.media.quicktime import picture_boxes
 

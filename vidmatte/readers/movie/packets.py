@@ -126,11 +126,11 @@ def frame_packets(
             number += begins
             packet.pts = packet.dts = number - 1
         elif stamps is not None and begins:
-            packet.pts = stamp_of(packet, stamps)
+            packet.pts = _stamp_of(packet, stamps)
         yield packet, begins
 
 
-def stamp_of(packet: av.Packet, stamps: Stamps) -> int | None:
+def _stamp_of(packet: av.Packet, stamps: Stamps) -> int | None:
     """The time of a packet's frame by PTS or DTS."""
     if stamps is Stamps.PTS and packet.pts is not None:
         return packet.pts
@@ -177,7 +177,7 @@ def read_packet_times(
     frames = _shown_frames(frame_packets(packets, starts), starts, found, stamps)
     going_back = 0  # packets in succession
     for number, (packet, follows) in enumerate(in_display_order(frames, _decoded_at)):
-        stamp = stamp_of(packet, stamps)
+        stamp = _stamp_of(packet, stamps)
         if stamp is not None and found.all and (stamp - found.all[-1]) * packet.time_base > _DAY_S:
             stamp = None  # garbage after the last frame
         if stamp is None:
@@ -226,7 +226,7 @@ def _shown_frames(
         if packet.is_discard:
             continue
         if has_key and found.first_key is None:
-            found.first_key = stamp_of(packet, stamps)
+            found.first_key = _stamp_of(packet, stamps)
         held = packet
     if held is not None and alone is None:
         yield held

@@ -14,7 +14,7 @@ import av
 from vidmatte.core.frame import Clip
 from vidmatte.errors import SourceError
 from vidmatte.pixels.formats import Repacker
-from vidmatte.readers.base import DecodedPicture, FileSource, Reader
+from vidmatte.readers.base import DecodedPicture, FileSource, Reader, moved_timecode, trimmed
 from vidmatte.readers.movie.changing_tags import TagFollower
 from vidmatte.readers.movie.container import MovieFile, check_duration, first_frame
 from vidmatte.readers.movie.decode import PacketDecoder
@@ -28,7 +28,6 @@ from vidmatte.readers.movie.missing_timestamps import (
 )
 from vidmatte.readers.movie.sound_tracks import sound_of
 from vidmatte.readers.movie.timing import Timing, read_timing
-from vidmatte.readers.trim import moved_timecode, trimmed
 from vidmatte.settings import Settings
 from vidmatte.settings.points import SourcePoints, make_trim
 from vidmatte.settings.values import parse_rate, stated_colour

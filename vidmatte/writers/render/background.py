@@ -10,15 +10,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from vidmatte.core.colour import (
-    BT709,
-    FULL,
-    IDENTITY,
-    SRGB,
-    ColourTags,
-    is_convertible,
-    same_matrix,
-)
+from vidmatte.core.colour import RGB_TAGS, ColourTags, is_convertible, same_matrix
 from vidmatte.core.frame import Clip
 from vidmatte.errors import SourceError, UsageError
 from vidmatte.pixels import planes
@@ -31,9 +23,8 @@ from vidmatte.settings.values import MAX_MEGAPIXELS, parse_blur
 from vidmatte.writers.format_spec import OutputFormat, output_colour
 from vidmatte.writers.formats import PRORES
 
-_RGB = ColourTags(IDENTITY, FULL, BT709, SRGB)
 #: Colours by name, R, G, B in 0..255; "green" is that of a green screen, for keyers.
-COLOURS = {
+_COLOURS = {
     "black": (0, 0, 0),
     "white": (255, 255, 255),
     "grey": (128, 128, 128),
@@ -45,7 +36,7 @@ COLOURS = {
 }
 CHECKER = "checker"
 _CHECKS = 24  # squares across the shorter side
-LIGHT, DARK = 204, 153
+_LIGHT, _DARK = 204, 153
 
 
 class Background(ABC):
@@ -202,7 +193,7 @@ class _FitToFrame:
         target = output_colour(clip, PRORES)
         self._to_rgb: Converter | None = None
         if is_convertible(colour.matrix) and not same_matrix(colour.matrix, target.matrix):
-            self._to_rgb, colour = Converter(colour, "gbrp16le", _RGB), _RGB
+            self._to_rgb, colour = Converter(colour, "gbrp16le", RGB_TAGS), RGB_TAGS
         self._convert = Converter(colour, "yuv444p10le", target)
 
     def __call__(self, picture: av.VideoFrame) -> av.VideoFrame:
@@ -235,13 +226,17 @@ def main_background(text: str | None, out: Path, row: OutputFormat, clip: Clip) 
         f"{out.name}: {row.name} stores no alpha, so the subject is on white: --background"
         " chooses another"
     )
-    return _StillBackground(_flat(COLOURS["white"], clip), iter([note]))
+    return _StillBackground(_flat(_COLOURS["white"], clip), iter([note]))
 
 
 def _flat(colour: tuple[int, int, int], clip: Clip) -> av.VideoFrame:
     """A background of one colour, R, G, B in 0..255."""
-    flat = np.full((clip.height, clip.width, 3), colour, np.uint8)
-    return _FitToFrame(clip, _RGB)(av.VideoFrame.from_ndarray(flat, "rgb24"))
+    return _fitted(np.full((clip.height, clip.width, 3), colour, np.uint8), clip)
+
+
+def _fitted(picture: np.ndarray, clip: Clip) -> av.VideoFrame:
+    """A background from a picture (h, w, 3) uint8 of the clip's size."""
+    return _FitToFrame(clip, RGB_TAGS)(av.VideoFrame.from_ndarray(picture, "rgb24"))
 
 
 def open_background(text: str, clip: Clip) -> Background:
@@ -251,26 +246,24 @@ def open_background(text: str, clip: Clip) -> Background:
     """
     if (sigma := parse_blur(text)) is not None:
         return _BlurredBackground(sigma)
-    notes = _code_mismatch(f"--background {text}", _RGB, clip)
+    notes = _code_mismatch(f"--background {text}", RGB_TAGS, clip)
     if text == CHECKER:
-        return _StillBackground(
-            _FitToFrame(clip, _RGB)(_checkerboard(clip.width, clip.height)), notes
-        )
+        return _StillBackground(_fitted(checkerboard(clip.width, clip.height), clip), notes)
     if (colour := _parse_colour(text)) is not None:
         return _StillBackground(_flat(colour, clip), notes)
     path = Path(text)
     if not path.exists():
         raise UsageError(
             f"--background {text}: neither a file nor a colour: use #rrggbb,"
-            f" {', '.join(COLOURS)}, {CHECKER}, or the path of a picture or clip"
+            f" {', '.join(_COLOURS)}, {CHECKER}, or the path of a picture or clip"
         )
     return _MovingBackground(path, clip)
 
 
 def _parse_colour(text: str) -> tuple[int, int, int] | None:
-    """R, G, B in 0..255 of ``#rrggbb`` or a name in COLOURS, else None."""
-    if text.lower() in COLOURS:
-        return COLOURS[text.lower()]
+    """R, G, B in 0..255 of ``#rrggbb`` or a name in _COLOURS, else None."""
+    if text.lower() in _COLOURS:
+        return _COLOURS[text.lower()]
     digits = text.removeprefix("#")
     if len(digits) != 6 or not text.startswith("#"):
         return None
@@ -281,10 +274,10 @@ def _parse_colour(text: str) -> tuple[int, int, int] | None:
     return red, green, blue
 
 
-def _checkerboard(width: int, height: int) -> av.VideoFrame:
-    """Light and dark grey squares."""
+def checkerboard(width: int, height: int) -> np.ndarray:
+    """Light and dark grey squares, (h, w, 3) uint8."""
     side = max(4, min(width, height) // _CHECKS)
     rows, columns = np.arange(height) // side, np.arange(width) // side
     dark = (rows[:, None] + columns[None]) % 2 == 1
-    grey = np.where(dark, DARK, LIGHT).astype(np.uint8)
-    return av.VideoFrame.from_ndarray(np.repeat(grey[..., None], 3, axis=2), "rgb24")
+    grey = np.where(dark, _DARK, _LIGHT).astype(np.uint8)
+    return np.repeat(grey[..., None], 3, axis=2)

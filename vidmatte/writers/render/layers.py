@@ -155,13 +155,13 @@ class _CompRenderer(Renderer):
         """The planes behind the subject, 10 bits, limited range; share: alpha in 0..1."""
         if self._blur:
             own = planes.plane_views(self._own_ground(context.frame.picture))
-            grounds = blurred_without(own, share, self._blur)
+            grounds = _blurred_without(own, share, self._blur)
         else:
             assert context.background is not None
             grounds = planes.plane_views(context.background)
         if self._shadow is None:
             return grounds
-        light = 1 - np.float32(self._shadow.opacity) * cast_shadow(share, self._shadow)
+        light = 1 - np.float32(self._shadow.opacity) * _cast_shadow(share, self._shadow)
         zeros = black("yuv444p10le", LIMITED)
         return [
             np.rint((plane.astype(np.float32) - zero) * light + zero).astype(np.uint16)
@@ -169,7 +169,9 @@ class _CompRenderer(Renderer):
         ]
 
 
-def blurred_without(grounds: list[np.ndarray], share: np.ndarray, sigma: float) -> list[np.ndarray]:
+def _blurred_without(
+    grounds: list[np.ndarray], share: np.ndarray, sigma: float
+) -> list[np.ndarray]:
     """(H, W) uint16 planes blurred by ``sigma`` pixels, without the subject, whose colours would
     shine around it: each pixel weighs as much as it is background (normalised convolution, Knutsson
     and Westin 1993). share: (H, W) float32, alpha in 0..1."""
@@ -181,7 +183,7 @@ def blurred_without(grounds: list[np.ndarray], share: np.ndarray, sigma: float) 
     ]
 
 
-def cast_shadow(share: np.ndarray, shadow: Shadow) -> np.ndarray:
+def _cast_shadow(share: np.ndarray, shadow: Shadow) -> np.ndarray:
     """Where the shadow of ``share``, (H, W) float32 alpha, falls: float32 in 0..1."""
     height, width = share.shape
     moved = np.array([[1, 0, shadow.right], [0, 1, shadow.down]], np.float32)

@@ -1,4 +1,4 @@
-"""RVM split in two yields the same as unsplit, in order, and can be cancelled."""
+"""Graphs split: a recurrent network in two, the same as unsplit and in order; and convolutions."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from vidmatte.core.families import FAMILY_TABLE
 from vidmatte.core.frame import Frame
 from vidmatte.errors import ModelError
 from vidmatte.models.load import load_network
-from vidmatte.models.runtimes import rvm_split
+from vidmatte.models.runtimes import graph_split
 from vidmatte.models.runtimes.device import CpuRunner, Device
-from vidmatte.models.runtimes.onnx_file import load_onnx, recurrence_of
-from vidmatte.models.runtimes.onnx_loader import _loaded_network, _open_session
-from vidmatte.models.runtimes.rvm_split import (
+from vidmatte.models.runtimes.graph_split import (
     split_after_downsampling,
     split_at_states,
     split_before_refinement,
     split_concat_convs,
     split_wide_joins,
 )
+from vidmatte.models.runtimes.onnx_file import load_onnx, recurrence_of
+from vidmatte.models.runtimes.onnx_loader import _loaded_network, _open_session
 from vidmatte.models.rvm import RecurrentNetwork
 from vidmatte.settings import Settings
 
@@ -91,7 +91,7 @@ def test_a_half_with_another_refinement_runs_unsplit(
     weights: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = weights("rvm")
-    monkeypatch.setattr(rvm_split, "split_before_refinement", lambda half, names: None)
+    monkeypatch.setattr(graph_split, "split_before_refinement", lambda half, names: None)
     network = load_network(path, "rvm", Settings(threads=2), Device())
     assert_alike(results(network, shot()), results(unsplit(path), shot()))
 
