@@ -35,12 +35,13 @@ _LOOK_WEIGHT, _SURE_WEIGHT, _LEAST_WEIGHT = 0.02, 5.0, 0.002  # of targets again
 _AGREEMENT = 2.5  # logit of what those agree on who mark the first click
 _HALF_SURE = 0.5  # their agreement where only looks and edges tell
 _LOOKS = 0.7  # of looks against motion and agreement
+_MOST_LOOKS = 2.0  # logit of looks: taught by a few places, they are no surer
 _SURE_MOTION, _FEWEST_MOVING, _CONFUSED = (
     2.0,
     30,
     0.3,
 )  # logit; pixels; error of looks that tell none
-_DEEP = 8.0  # pixels to the mask's edge from which a click's own motion is known: edges blur it
+_DEEP = 12.0  # pixels to the mask's edge from which a click's own motion is known: edges blur it
 _CONTRADICTED, _LEAST_CONTRADICTED = 1.5, 6.0  # depths of a click around which it overrules motion
 _GUIDE_RADIUS, _GUIDE_SCALE = 8, 50  # pixels; of Lab
 _ROUNDS, _SURE = 2, 0.85  # what is so sure after a round teaches the next one
@@ -232,7 +233,8 @@ class Chooser:
         """Logits (h, w) of looking like what is known to be the subject, against the rest."""
         judge = Appearance([])
         judge.learn(self._frame, mine.astype(np.float32), (mine | rest).astype(np.float32))
-        return judge.judge(self._frame, np.zeros(()), -1)[0]
+        logits = judge.judge(self._frame, np.zeros(()), -1)[0]
+        return np.asarray(np.clip(logits, -_MOST_LOOKS, _MOST_LOOKS))
 
     def _walked(self, target: np.ndarray, weight: np.ndarray) -> np.ndarray:
         """``random_walk`` at the features' size, (h, w) float32."""
