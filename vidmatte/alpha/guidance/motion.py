@@ -116,6 +116,79 @@ def _trusted_motion(
     return Motion(x, y, np.asarray(trust))
 
 
+_OWN_TRUST = 0.5  # of flow: from there on it is not replaced
+_OWN_INSIDE = 0.7  # the moved field from which a pixel shows the subject's motion
+_FEWEST_OWN, _MOST_OWN = 50, 500  # pixels that the subject's motion is found from
+_OWN_GAIN = 1.2  # times: so much worse must flow predict a pixel's colour
+_OWN_NOISE = 10.0  # and by so much, of squared Lab distance
+
+
+def with_own_motion(
+    motion: Motion, field: np.ndarray, lab: np.ndarray, last_lab: np.ndarray
+) -> Motion:
+    """The motion where flow fails on the subject: there, that of the subject as one body.
+
+    Flow goes from coarse to fine, and loses what is thin and moves far: arms. Where it is not
+    trusted, and a shift, turn and scale found from the rest of the subject leads to the subject
+    and predicts the colour better, that is taken. field: the neighbour's (h, w) float32 0..1.
+    lab, last_lab: colours (h, w, 3) float32 of the frame and of its neighbour.
+    """
+    moved = motion.carry(field)
+    doubted = motion.trust < _OWN_TRUST
+    own = _body_motion(motion, (moved > _OWN_INSIDE) & ~doubted)
+    if own is None:
+        return motion
+    arrives = own.carry(field) > 0.5
+    errors = [_colour_error(one, lab, last_lab) for one in (motion, own)]
+    better = np.float32(_OWN_GAIN) * errors[1] + np.float32(_OWN_NOISE) < errors[0]
+    taken = doubted & arrives & better
+    trust = _colour_trust(errors[1])
+    pairs = (motion.x, own.x), (motion.y, own.y), (motion.trust, trust)
+    return Motion(*(np.where(taken, new, old) for old, new in pairs))
+
+
+def _body_motion(motion: Motion, body: np.ndarray) -> Motion | None:
+    """The one shift, turn and scale that most of a mask (h, w) follows; None of a small one."""
+    found = _one_motion(motion, body, _FEWEST_OWN, _MOST_OWN)
+    if found is None:
+        return None
+    height, width = body.shape
+    columns = np.arange(width, dtype=np.float32)
+    rows = np.arange(height, dtype=np.float32)[:, None]
+    x, y = (m[0] * columns + m[1] * rows + m[2] for m in found)
+    return Motion(x, y, motion.trust)
+
+
+def _one_motion(
+    motion: Motion, mask: np.ndarray, fewest: int, most: int
+) -> np.ndarray | None:
+    """The matrix (2, 3) float32 of the motion that most of a mask follows; None if too small."""
+    rows, columns = np.nonzero(mask)
+    if len(rows) < fewest:
+        return None
+    step = max(1, len(rows) // most)
+    rows, columns = rows[::step], columns[::step]
+    here = np.stack([columns, rows], 1).astype(np.float32)
+    there = np.stack([motion.x[rows, columns], motion.y[rows, columns]], 1)
+    found, _ = cv2.estimateAffinePartial2D(
+        here, there, method=cv2.RANSAC, ransacReprojThreshold=1.0
+    )
+    return None if found is None else found.astype(np.float32)
+
+
+def _colour_error(motion: Motion, lab: np.ndarray, other_lab: np.ndarray) -> np.ndarray:
+    """Squared Lab distance of where each pixel leads to, mean of 3 x 3, (h, w) float32."""
+    there = cv2.remap(
+        other_lab, motion.x, motion.y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
+    return np.asarray(cv2.blur(squared_length(there - lab), (3, 3)))
+
+
+def _colour_trust(error: np.ndarray) -> np.ndarray:
+    excess = np.maximum(error - np.float32(_COLOUR_NOISE), 0)
+    return np.asarray(cv2.exp(excess * np.float32(-0.5 / _COLOUR_SIGMA**2)))
+
+
 _SIGMA = 12  # pixels: around a pixel whose subject's motion is asked for
 _GROUND_SHARE = 0.02  # weight of the subject's usual motion where none of it is near
 _APART, _APART_RANGE = 0.7, 1.0  # pixels a frame: subject against background
@@ -137,7 +210,7 @@ class Lineage:
 
     def __init__(self, mask: np.ndarray, lab: np.ndarray) -> None:
         """Begin at a key's mask (h, w) float32 0..1 and the frame's colours (h, w, 3) float32."""
-        self._last_lab = lab
+        self.last_lab = lab
         self.restart(mask)
         height, width = mask.shape
         self._stray_now = self._strayed
@@ -161,7 +234,7 @@ class Lineage:
         moved: the last field, carried. alpha: the network's. area: the subject's usual one.
         lab: the frame's colours (h, w, 3) float32.
         """
-        self._labs, self._last_lab = (lab, self._last_lab), lab
+        self._labs, self.last_lab = (lab, self.last_lab), lab
         self.history = motion.carry(self.history) * motion.trust
         self.unbroken = motion.carry(self.unbroken) * motion.trust
         self.key = motion.carry(self.key)
@@ -234,19 +307,9 @@ class Lineage:
         self, motion: Motion, ground: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray] | None:
         """The background's motion as a shift, turn and scale; None where too little is seen."""
-        rows, columns = np.nonzero(ground)
-        if len(rows) < _FEWEST_GROUND:
+        m = _one_motion(motion, ground, _FEWEST_GROUND, _MOST_GROUND)
+        if m is None:
             return None
-        step = max(1, len(rows) // _MOST_GROUND)
-        rows, columns = rows[::step], columns[::step]
-        here = np.stack([columns, rows], 1).astype(np.float32)
-        there = np.stack([motion.x[rows, columns], motion.y[rows, columns]], 1)
-        found, _ = cv2.estimateAffinePartial2D(
-            here, there, method=cv2.RANSAC, ransacReprojThreshold=1.0
-        )
-        if found is None:
-            return None
-        m = found.astype(np.float32)
         x = m[0, 0] * self._x + m[0, 1] * self._y + m[0, 2] - self._x
         y = m[1, 0] * self._x + m[1, 1] * self._y + m[1, 2] - self._y
         return x, y

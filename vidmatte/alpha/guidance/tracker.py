@@ -15,7 +15,7 @@ import numpy as np
 
 from vidmatte.alpha.guidance.appearance import Appearance, AppearanceSettings, KeyFrame, edge_logits
 from vidmatte.alpha.guidance.coarse import CoarseFrame, ColourGuide
-from vidmatte.alpha.guidance.motion import Lineage, Motion
+from vidmatte.alpha.guidance.motion import Lineage, Motion, with_own_motion
 from vidmatte.alpha.guidance.pieces import (
     Evidence,
     choose_candidate,
@@ -108,6 +108,8 @@ class SubjectTracker:
         cut = cut or float(motion.trust.mean()) < _CUT_TRUST
         if cut:
             motion = replace(motion, trust=np.zeros_like(motion.trust))
+        else:
+            motion = with_own_motion(motion, self._field, frame.lab, self._lineage.last_lab)
         moved = motion.carry(self._field)
         searching = cut or self._missed >= LOST_AFTER
         far = np.ones(1, np.float32) if searching else self._unexpected(moved, frame)
