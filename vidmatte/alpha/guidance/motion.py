@@ -197,6 +197,9 @@ _GROWTH = 0.15  # of history a frame, where looks agree
 _FOUND = 0.6  # history of what a search has found
 _MOST_STRAYED = 2.0
 _STRAY_LOGIT, _RETURN_LOGIT = 2.5, 2.0
+_JOIN_LOGIT = 3.0
+_JOIN_NEAR = 0.05
+_JOIN_GROWTH = 0.15
 _WHOLE, _HIDDEN_RANGE = 0.85, 0.35  # share of the usual area below which some of it is hidden
 
 
@@ -214,6 +217,8 @@ class Lineage:
         self.restart(mask)
         height, width = mask.shape
         self._stray_now = self._strayed
+        self._entered = np.zeros_like(mask)
+        self._fate = self._joined = np.zeros_like(mask)
         self._velocity: np.ndarray | None = None
         self._y, self._x = np.mgrid[0:height, 0:width].astype(np.float32)
 
@@ -238,6 +243,9 @@ class Lineage:
         self.history = motion.carry(self.history) * motion.trust
         self.unbroken = motion.carry(self.unbroken) * motion.trust
         self.key = motion.carry(self.key)
+        self._entered = cv2.remap(self._entered, motion.x, motion.y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=1)
+        self._joined = motion.carry(self._joined) * motion.trust
+        self._fate = np.zeros_like(moved)
         stray = self._moves_with_ground(motion, moved, alpha, area)
         left = self._uncovered.take()
         self.history, self.unbroken = self.history * (1 - left), self.unbroken * (1 - left)
@@ -255,8 +263,10 @@ class Lineage:
         """
         hidden = np.float32(np.clip((_WHOLE - visible) / _HIDDEN_RANGE, 0, 1))
         self._returned = np.minimum(self._returned + hidden * (1 - self.history) * alike, 1)
+        self._joined = np.minimum(self._joined + self._fate, 1)
+        joined = np.float32(_JOIN_LOGIT) * self._joined
         gain = np.float32(_RETURN_LOGIT * (2 - distinctness))
-        return np.asarray(gain * self._returned - np.float32(_STRAY_LOGIT) * self._strayed)
+        return np.asarray(joined + gain * self._returned - np.float32(_STRAY_LOGIT) * self._strayed)
 
     def found(self, field: np.ndarray) -> None:
         """After a search: what was found has a history from here on."""
@@ -268,7 +278,8 @@ class Lineage:
         weight = np.float32(distinctness)
         agree = weight * np.clip(np.where(mine, look, -look) / 3, 0, 1) + (1 - weight)
         agree = agree * np.where(mine, 1 - self._stray_now, 1)
-        self.history = self.history + (1 - self.history) * np.float32(_GROWTH) * agree
+        agree = np.maximum(agree * np.float32(_GROWTH), np.float32(_JOIN_GROWTH) * self._joined * mine)
+        self.history = self.history + (1 - self.history) * agree
 
     def _moves_with_ground(
         self, motion: Motion, moved: np.ndarray, alpha: np.ndarray, area: float
@@ -300,6 +311,9 @@ class Lineage:
         motions = (ground_x, ground_y), (own_x, own_y)
         speed = float(np.hypot(*self._velocity))
         self._uncovered.update(self._labs, here, motions, apart, speed)
+        with_own = np.clip((to_ground - to_own) / np.maximum(apart, np.float32(1e-3)), 0, 1)
+        with_own *= np.clip((apart - _APART) / _APART_RANGE, 0, 1) * motion.trust
+        self._fate = with_own * self._entered * (near > _JOIN_NEAR) * np.clip(2 * alpha - 0.5, 0, 1)
         nearer = np.clip((to_own - to_ground) / np.maximum(apart, np.float32(1e-3)), 0, 1)
         return np.asarray(nearer * np.clip((apart - _APART) / _APART_RANGE, 0, 1) * motion.trust)
 
