@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vidmatte.alpha.guidance.uncovered import Inside, Uncovered
+from vidmatte.alpha.guidance.lineage import Inside, Uncovered
 
 HEIGHT, WIDTH, STEP = 60, 120, 4
 

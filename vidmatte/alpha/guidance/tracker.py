@@ -15,11 +15,13 @@ import numpy as np
 
 from vidmatte.alpha.guidance.appearance import Appearance, AppearanceSettings, KeyFrame, edge_logits
 from vidmatte.alpha.guidance.coarse import CoarseFrame, ColourGuide
-from vidmatte.alpha.guidance.motion import Lineage, Motion, with_own_motion
+from vidmatte.alpha.guidance.lineage import Lineage
+from vidmatte.alpha.guidance.motion import Motion, with_own_motion
 from vidmatte.alpha.guidance.pieces import (
     Evidence,
     choose_candidate,
     drop_enclosed,
+    drop_unlike,
     drop_unsupported,
     fill_gaps,
     grown,
@@ -99,6 +101,7 @@ class SubjectTracker:
         self._lineage = Lineage(self._field, start.frame.lab)
         self._last_area = start.area
         self._distinctness = 1.0
+        self._unsure = self._missed > 0
         self._since_key = 0
         self.first_doubt = _sliver_doubt(start.area, largest)
 
@@ -183,6 +186,8 @@ class SubjectTracker:
         else:
             newcomer = s.newcomer_likeness if self._distinctness > 0.6 else None
             kept = drop_unsupported(fused, evidence, self._area, newcomer)
+            if self._unsure:
+                kept = drop_unlike(kept, evidence, s.newcomer_likeness)
         lineage = self._lineage
         kept = drop_enclosed(kept, evidence, lineage.unbroken, self._area, searching=searching)
         if self._missed < LOST_AFTER:
@@ -220,6 +225,7 @@ class SubjectTracker:
             self._missed = 0
         else:
             self._missed = min(self._missed, LOST_AFTER - 1)
+        self._unsure = self._missed >= LOST_AFTER or (self._unsure and self._missed > 0)
 
     def correct(self, mask: np.ndarray) -> None:
         """Go on from a key's mask (h, w) float32 0..1 of the last frame."""
