@@ -34,8 +34,16 @@ class Motion:
 
     def carry(self, values: np.ndarray, outside: float = 0) -> np.ndarray:
         """The neighbour's values (h, w) float32 moved to this frame; what lies outside of it."""
-        way = {"borderMode": cv2.BORDER_CONSTANT, "borderValue": outside}
-        return np.asarray(cv2.remap(values, self.x, self.y, cv2.INTER_LINEAR, **way))
+        return np.asarray(
+            cv2.remap(
+                values,
+                self.x,
+                self.y,
+                cv2.INTER_LINEAR,
+                borderMode=cv2.BORDER_CONSTANT,
+                borderValue=outside,
+            )
+        )
 
 
 _FLOW_STEPS = 64  # of a pixel, in which flow is kept
