@@ -1,11 +1,13 @@
-"""Background that a moving subject uncovers is told from the subject by its motion."""
+"""What motion says beside flow: uncovered background, what comes in, what flow has missed."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from vidmatte.alpha.guidance.uncovered import Inside, Uncovered
+from vidmatte.alpha.guidance.lineage import Inside, Lineage, Uncovered
+from vidmatte.alpha.guidance.motion import Motion, with_own_motion
+from vidmatte.alpha.guidance.pieces import Evidence, drop_enclosed, drop_unlike
 
 HEIGHT, WIDTH, STEP = 60, 120, 4
 
@@ -55,3 +57,81 @@ def test_nothing_is_found_where_the_network_marks_or_motion_says_nothing(alpha: 
     behind, subject = found_after(6, alpha, flow)
     assert behind < 0.1
     assert subject < 0.1
+
+
+def drifting(index: int) -> tuple[np.ndarray, Motion]:
+    """Mask of a subject that comes in from the left by STEP a frame, and the true motion."""
+    mask = np.zeros((HEIGHT, WIDTH), np.float32)
+    mask[10:, : 24 + STEP * index] = 1
+    rows, columns = np.mgrid[0:HEIGHT, 0:WIDTH].astype(np.float32)
+    x = columns - STEP * mask
+    return mask, Motion(x, rows, ((x >= 0) & (x < WIDTH - 1)).astype(np.float32))
+
+
+def joined_after(frames: int, marked: float) -> tuple[float, float]:
+    """Logits for what came in since the first frame, and for the background beside it."""
+    lineage = Lineage(drifting(0)[0], textured(0))
+    for index in range(1, frames + 1):
+        mask, motion = drifting(index)
+        known = np.roll(drifting(0)[0], STEP * index, 1) * mask  # the field lacks what came in
+        known[:, : STEP * index] = 0
+        area = float(drifting(0)[0].sum())
+        lineage.advance(motion, known, np.float32(marked) * mask, area, textured(0))
+        logits = lineage.evidence(np.zeros_like(mask), 1.0, 1.0)
+        lineage.settle(known, 3 * (2 * known - 1), 1.0)
+    came_in = logits[12:, 1 : STEP * (frames - 1)]
+    return float(came_in.mean()), float(logits[mask == 0].max())
+
+
+def test_what_comes_in_beside_the_subject_and_moves_with_it_joins_it():
+    came_in, outside = joined_after(4, marked=1)
+    assert came_in > 2
+    assert outside <= 0
+
+
+def test_what_the_network_does_not_mark_does_not_join():
+    assert joined_after(4, marked=0)[0] <= 0
+
+
+def test_where_flow_fails_the_motion_of_the_rest_of_the_subject_is_taken():
+    (last, before), (lab, now) = scene(0), scene(1)
+    rows, columns = np.mgrid[0:HEIGHT, 0:WIDTH].astype(np.float32)
+    missed = np.zeros_like(now, bool)
+    missed[15:45, 40:50] = True  # the flow there stands still, as that of the background
+    x = columns - STEP * now * ~missed
+    flow = Motion(x, rows, np.where(missed, 0, 1).astype(np.float32))
+    motion = with_own_motion(flow, before, lab, last)
+    taken = motion.x != flow.x
+    assert taken[missed].mean() > 0.8
+    assert not taken[~missed].any()
+    assert np.abs(motion.x[taken] - (columns[taken] - STEP)).max() < 0.1
+    assert motion.trust[taken].min() > 0.6
+    unknown = with_own_motion(flow, np.zeros_like(before), lab, last)
+    assert np.array_equal(unknown.x, flow.x)
+
+
+def test_a_sliver_amid_others_stays_only_while_nothing_larger_is_found():
+    field = np.zeros((HEIGHT, WIDTH), np.float32)
+    field[30:36, 90:96] = 1
+    alpha = np.zeros_like(field)
+    alpha[20:46, 80:110] = 1
+    unlike = np.full_like(field, -1)
+    evidence = Evidence(alpha, field, np.where(field > 0, 1, unlike), field)
+    unbroken, area = np.zeros_like(field), 2000.0
+    kept = drop_enclosed(field, evidence, unbroken, area, searching=False)
+    assert np.array_equal(kept, field)
+    more = field.copy()
+    more[10:50, 5:25] = 1
+    kept = drop_enclosed(more, evidence, unbroken, area, searching=False)
+    assert kept[33, 93] < 0.1
+    assert kept[30, 15] == 1
+
+
+def test_pieces_that_look_little_like_the_subject_are_dropped():
+    field = np.zeros((HEIGHT, WIDTH), np.float32)
+    field[10:20, 10:20] = field[10:20, 60:70] = 1
+    likeness = np.full_like(field, 0.5)
+    likeness[:, :40] = 0.7
+    kept = drop_unlike(field, Evidence(field, field, field, likeness), 0.58)
+    assert kept[15, 15] == 1
+    assert kept[15, 65] < 0.1

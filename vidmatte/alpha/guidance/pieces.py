@@ -20,6 +20,7 @@ _SURROUNDED = 0.60  # of a gap's rim that is wanted
 _KNOWN = 0.5  # of a gap that motion has followed as not wanted since the key
 _ENCLOSED = 0.7  # of a piece's rim that others' foreground covers
 _SLIVER, _SMALL = 0.08, 0.4  # of the usual area
+_LONE = 0.2  # of the largest piece: a smaller sliver is beside the subject
 _NEW = 0.2  # of the field that motion has brought from the key
 
 
@@ -77,6 +78,15 @@ def drop_unsupported(
     return np.where(drop[labels], np.minimum(field, _DROPPED), field)
 
 
+def drop_unlike(field: np.ndarray, evidence: Evidence, least_likeness: float) -> np.ndarray:
+    """Without pieces that look less like the subject than that, on average."""
+    count, labels = _labelled(field > 0.5)
+    sizes, likes = _sums(labels, count, evidence.likeness)
+    drop = likes < least_likeness * sizes
+    drop[0] = False
+    return np.where(drop[labels], np.minimum(field, _DROPPED), field)
+
+
 def choose_candidate(
     field: np.ndarray, evidence: Evidence, area: float, least_likeness: float
 ) -> np.ndarray:
@@ -103,7 +113,7 @@ def drop_enclosed(
 
     searching: what looks like the subject may be more of it, and is not counted as others'.
     Only where motion has brought little of the field from the key. unbroken: (h, w) float32, trust
-    in motion back to the key. Slivers stay: a subject that shows again begins as one.
+    in motion back to the key. Lone slivers stay: a subject that shows again begins as one.
     """
     mine = field > 0.5
     if unbroken[mine].sum() > _NEW * mine.sum():
@@ -114,7 +124,8 @@ def drop_enclosed(
     if searching:
         others &= evidence.look < 0
     rims, marked = _sums(labels * ~mine, count, others)
-    drop = (sizes > _SLIVER * area) & (sizes < _SMALL * area) & (marked > _ENCLOSED * rims)
+    drop = (sizes < _SMALL * area) & (marked > _ENCLOSED * rims)
+    drop &= (sizes > _SLIVER * area) | (sizes < _LONE * sizes[1:].max(initial=0))
     drop[0] = False
     return np.where(drop[labels * mine], np.minimum(field, _DROPPED), field)
 

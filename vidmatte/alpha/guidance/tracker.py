@@ -15,11 +15,13 @@ import numpy as np
 
 from vidmatte.alpha.guidance.appearance import Appearance, AppearanceSettings, KeyFrame, edge_logits
 from vidmatte.alpha.guidance.coarse import FEWEST_PIXELS, CoarseFrame, ColourGuide
-from vidmatte.alpha.guidance.motion import Lineage, Motion
+from vidmatte.alpha.guidance.lineage import Lineage
+from vidmatte.alpha.guidance.motion import Motion, with_own_motion
 from vidmatte.alpha.guidance.pieces import (
     Evidence,
     choose_candidate,
     drop_enclosed,
+    drop_unlike,
     drop_unsupported,
     fill_gaps,
     grown,
@@ -98,6 +100,7 @@ class SubjectTracker:
         self._lineage = Lineage(self._field, start.frame.lab)
         self._last_area = start.area
         self._distinctness = 1.0
+        self._unsure = self._missed > 0
         self._since_key = 0
         self.first_doubt = _sliver_doubt(start.area, largest)
 
@@ -107,6 +110,8 @@ class SubjectTracker:
         cut = cut or float(motion.trust.mean()) < _CUT_TRUST
         if cut:
             motion = replace(motion, trust=np.zeros_like(motion.trust))
+        else:
+            motion = with_own_motion(motion, self._field, frame.lab, self._lineage.last_lab)
         moved = motion.carry(self._field)
         searching = cut or self._missed >= LOST_AFTER
         far = np.ones(1, np.float32) if searching else self._unexpected(moved, frame)
@@ -180,6 +185,8 @@ class SubjectTracker:
         else:
             newcomer = s.newcomer_likeness if self._distinctness > 0.6 else None
             kept = drop_unsupported(fused, evidence, self._area, newcomer)
+            if self._unsure:
+                kept = drop_unlike(kept, evidence, s.newcomer_likeness)
         lineage = self._lineage
         kept = drop_enclosed(kept, evidence, lineage.unbroken, self._area, searching=searching)
         if self._missed < LOST_AFTER:
@@ -217,6 +224,7 @@ class SubjectTracker:
             self._missed = 0
         else:
             self._missed = min(self._missed, LOST_AFTER - 1)
+        self._unsure = self._missed >= LOST_AFTER or (self._unsure and self._missed > 0)
 
     def correct(self, mask: np.ndarray) -> None:
         """Go on from a key's mask (h, w) float32 0..1 of the last frame."""
