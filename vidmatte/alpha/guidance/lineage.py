@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from vidmatte.alpha.guidance.coarse_features import squared_length
-from vidmatte.alpha.guidance.motion import Motion, one_motion
+from vidmatte.alpha.guidance.motion import Motion, blurred, one_motion
 
 _NOISE_GAIN, _NOISE_FLOOR = 4.0, 4.0  # of squared Lab differences that noise alone makes
 _BETTER = 1.5  # times: so much worse must the subject's motion predict a pixel
@@ -215,9 +215,9 @@ class Lineage:
             return np.zeros_like(moved)
         weight = moved * self.history * motion.trust
         share = np.float32(_GROUND_SHARE)
-        near = _blurred(weight) + share
-        own_x = (_blurred(weight * flow_x) + share * (ground_x + self._velocity[0])) / near
-        own_y = (_blurred(weight * flow_y) + share * (ground_y + self._velocity[1])) / near
+        near = blurred(weight, _SIGMA) + share
+        own_x = (blurred(weight * flow_x, _SIGMA) + share * (ground_x + self._velocity[0])) / near
+        own_y = (blurred(weight * flow_y, _SIGMA) + share * (ground_y + self._velocity[1])) / near
         apart = _length(own_x - ground_x, own_y - ground_y)
         to_own = _length(flow_x - own_x, flow_y - own_y)
         to_ground = _length(flow_x - ground_x, flow_y - ground_y)
@@ -233,12 +233,3 @@ class Lineage:
 def _length(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Of vectors (x, y), float32. OpenCV's own depends on where the arrays lie in memory."""
     return np.asarray(np.sqrt(np.square(x) + np.square(y)))
-
-
-def _blurred(values: np.ndarray) -> np.ndarray:
-    """Blurred by ``_SIGMA``, at a quarter of the size: so soft, nothing is lost there."""
-    height, width = values.shape
-    quarter = -(-width // 4), -(-height // 4)
-    small = cv2.resize(values, quarter, interpolation=cv2.INTER_AREA)
-    small = cv2.GaussianBlur(small, (0, 0), _SIGMA / 4)
-    return np.asarray(cv2.resize(small, (width, height)))

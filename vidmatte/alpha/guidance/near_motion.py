@@ -15,14 +15,14 @@ import cv2
 import numpy as np
 
 from vidmatte.alpha.guidance.coarse import CoarseFrame, SmallPicture
-from vidmatte.alpha.guidance.motion import MotionSearch
+from vidmatte.alpha.guidance.motion import Motion, MotionSearch, blurred, one_motion
 
 #: Frames from a key frame to those that its motion is searched in.
 DISTANCES = (-3, -1, 1, 3)
 _CUT = 0.3  # mean trust in motion below which there is a cut in between
 _TRUSTED = 0.3
 _BACKGROUND = 0.1  # alpha up to which all networks see none
-_FEWEST_GROUND, _MOST_GROUND = 200, 500  # pixels that the background's motion is found from
+_FEWEST_GROUND = 200  # pixels that the background's motion is found from
 # Pixels by which motion in one subject may differ: a fixed part, for each frame of distance, and of
 # its speed against the background.
 _TOLERANCE, _PER_FRAME, _PER_SPEED = 0.5, 0.1, 0.1
@@ -40,12 +40,15 @@ _STEP_SCALE, _MOST_STEP, _BOND_GAIN = 0.8, 2.0, 1.5  # of steps between neighbou
 
 
 class NearMotion(NamedTuple):
-    """Motion from a frame to one ``distance`` frames later, at the work size.
-
-    x, y: (h, w) float32, pixels. trust: (h, w) float32, 0..1.
-    """
+    """Motion from a frame to the one ``distance`` frames later."""
 
     distance: int
+    motion: Motion
+
+
+class _Flow(NamedTuple):
+    """The same in pixels from where each pixel is: x, y, and trust 0..1, (h, w) float32."""
+
     x: np.ndarray
     y: np.ndarray
     trust: np.ndarray
@@ -64,15 +67,13 @@ class _Follow(NamedTuple):
 def near_motions(frame: CoarseFrame, nearby: Mapping[int, SmallPicture]) -> list[NearMotion]:
     """Motion to the frames around. nearby: those, by their distance. None beyond a cut."""
     search, found = MotionSearch(), []
-    columns = np.arange(frame.width, dtype=np.float32)
-    rows = np.arange(frame.height, dtype=np.float32)[:, None]
     for way in (-1, 1):
         for distance in sorted((d for d in nearby if d * way > 0), key=abs):
             other = nearby[distance]
             motion = search.between(frame.grey, other.grey, frame.lab, other.lab)
             if motion.trust.mean() < _CUT:
                 break
-            found.append(NearMotion(distance, motion.x - columns, motion.y - rows, motion.trust))
+            found.append(NearMotion(distance, motion))
     return found
 
 
@@ -81,21 +82,24 @@ class ClickMotion:
 
     def __init__(self, motions: Sequence[NearMotion], alphas: Sequence[np.ndarray]) -> None:
         """alphas: all that networks see of the frame, (h, w) float32 0..1 each."""
-        self._motions = {motion.distance: motion for motion in motions}
         most = np.max(alphas, axis=0)
         self._marked = most > _TRUSTED
         height, width = most.shape
         self._y, self._x = np.mgrid[0:height, 0:width].astype(np.float32)
-        self._grounds = {}
-        for motion in motions:
-            ground = self._ground(motion, (most < _BACKGROUND) & (motion.trust > 0.5))
+        self._flows: dict[int, _Flow] = {}
+        self._grounds: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        for distance, motion in motions:
+            flow = _Flow(motion.x - self._x, motion.y - self._y, motion.trust)
+            self._flows[distance] = flow
+            background = (most < _BACKGROUND) & (motion.trust > 0.5)
+            ground = one_motion(motion, background, _FEWEST_GROUND)
             if ground is not None:
-                self._grounds[motion.distance] = ground
+                self._grounds[distance] = ground[0] - self._x, ground[1] - self._y
         self._follows: dict[tuple[int, int], _Follow | None] = {}
 
     def __bool__(self) -> bool:
         """Whether any motion is known."""
-        return bool(self._motions)
+        return bool(self._flows)
 
     def evidence(
         self, wanted: tuple[int, int], unwanted: Sequence[tuple[int, int]] = ()
@@ -108,7 +112,7 @@ class ClickMotion:
         other = np.minimum(follow.ground, _ALIKE)
         for found in map(self._follow, unwanted):
             if found is not None:
-                near = _blurred(found.area.astype(np.float32)) > _REACH
+                near = blurred(found.area.astype(np.float32), _SIGMA) > _REACH
                 other = np.where(near, np.minimum(other, found.own), other)
         logits = _GAIN * follow.known * (other - np.minimum(follow.own, _STRANGE))
         sure = np.maximum(cv2.erode(logits, _HALO), 0) + np.minimum(cv2.dilate(logits, _HALO), 0)
@@ -117,14 +121,14 @@ class ClickMotion:
     def bonds(self, width: int, height: int, axis: int) -> np.ndarray:
         """How much neighbours along an axis move alike, 0..1, of the maps at width x height."""
         total, shares = np.float32(0), np.float32(1e-3)
-        for motion in self._motions.values():
+        for distance, flow in self._flows.items():
             planes = [cv2.resize(plane, (width, height), interpolation=cv2.INTER_AREA)
-                      for plane in motion[1:]]  # fmt: skip
+                      for plane in flow]  # fmt: skip
             x, y, trust = planes
             step = np.hypot(np.diff(x, axis=axis), np.diff(y, axis=axis))
             pair = (trust[:, 1:], trust[:, :-1]) if axis else (trust[1:], trust[:-1])
             weight = np.minimum(*pair) + np.float32(0.05)
-            scale = _STEP_SCALE + _PER_FRAME * abs(motion.distance)
+            scale = _STEP_SCALE + _PER_FRAME * abs(distance)
             total = total + weight * np.clip(step / scale, 0, _MOST_STEP)
             shares = shares + weight
         return np.asarray(np.exp(-_BOND_GAIN * total / shares), np.float32)
@@ -144,7 +148,7 @@ class ClickMotion:
         ground = self._errors(self._grounds, tolerances)[0]
         area = seed
         for _ in range(_ROUNDS):
-            expected = {d: self._expected(self._motions[d], area) for d in tolerances}
+            expected = {d: self._expected(self._flows[d], area) for d in tolerances}
             own, known = self._errors(expected, tolerances)
             joins = (own < 1) & (own < ground) & (known > 0.2) & inside
             joins &= cv2.dilate(area.astype(np.uint8), np.ones((2 * _STEP + 1,) * 2)) > 0
@@ -155,11 +159,11 @@ class ClickMotion:
     def _tolerances(self, seed: np.ndarray, place: tuple[int, int]) -> dict[int, float]:
         """Pixels that count as one, by distance, where the seed's motion is known."""
         found = {}
-        for distance, motion in self._motions.items():
-            seen = seed & (motion.trust > _TRUSTED)
+        for distance, flow in self._flows.items():
+            seen = seed & (flow.trust > _TRUSTED)
             if seen.sum() < _FEWEST_SEEDS:
                 continue
-            x, y = float(np.median(motion.x[seen])), float(np.median(motion.y[seen]))
+            x, y = float(np.median(flow.x[seen])), float(np.median(flow.y[seen]))
             ground = self._grounds.get(distance)
             if ground is not None:
                 x, y = x - float(ground[0][place]), y - float(ground[1][place])
@@ -167,10 +171,10 @@ class ClickMotion:
             found[distance] = _TOLERANCE + _PER_FRAME * abs(distance) + _PER_SPEED * speed
         return found
 
-    def _expected(self, motion: NearMotion, area: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _expected(self, flow: _Flow, area: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The motion x, y (h, w) of what moves with an area: its affine motion, and what that of
         its near parts differs from it."""
-        weight = area * motion.trust
+        weight = area * flow.trust
         rows, columns = np.nonzero(weight > _TRUSTED)
         step = max(1, len(rows) // _MOST_SAMPLES)
         rows, columns = rows[::step], columns[::step]
@@ -178,14 +182,14 @@ class ClickMotion:
         ones = np.ones(len(rows))
         matrix = np.stack([ones, (columns - left) / _UNIT, (rows - top) / _UNIT], 1)
         stiff = np.diag([1e-3, _STIFFNESS * len(rows), _STIFFNESS * len(rows)])
-        there = np.stack([motion.x[rows, columns], motion.y[rows, columns]], 1)
+        there = np.stack([flow.x[rows, columns], flow.y[rows, columns]], 1)
         slopes = np.linalg.solve(matrix.T @ matrix + stiff, matrix.T @ there).astype(np.float32)
         x, y = (self._x - np.float32(left)) / _UNIT, (self._y - np.float32(top)) / _UNIT
-        share = _blurred(weight) + np.float32(_LOCAL)
+        share = blurred(weight, _SIGMA) + np.float32(_LOCAL)
         planes = []
-        for flow, (shift, by_x, by_y) in zip((motion.x, motion.y), slopes.T, strict=True):
+        for plane, (shift, by_x, by_y) in zip((flow.x, flow.y), slopes.T, strict=True):
             affine = np.asarray(shift + by_x * x + by_y * y, np.float32)
-            planes.append(affine + _blurred(weight * (flow - affine)) / share)
+            planes.append(affine + blurred(weight * (plane - affine), _SIGMA) / share)
         return planes[0], planes[1]
 
     def _errors(
@@ -196,41 +200,10 @@ class ClickMotion:
         total, shares = np.zeros_like(self._x), np.full_like(self._x, 1e-3)
         known = [distance for distance in tolerances if distance in expected]
         for distance in known:
-            motion, (x, y) = self._motions[distance], expected[distance]
-            away = np.sqrt(np.square(motion.x - x) + np.square(motion.y - y))
-            total += motion.trust * away / np.float32(tolerances[distance])
-            shares += motion.trust
+            flow, (x, y) = self._flows[distance], expected[distance]
+            away = np.sqrt(np.square(flow.x - x) + np.square(flow.y - y))
+            total += flow.trust * away / np.float32(tolerances[distance])
+            shares += flow.trust
         if not known:
             return total + np.float32(_STRANGE), total
         return total / shares, np.minimum(shares, 1)
-
-    def _ground(
-        self, motion: NearMotion, ground: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray] | None:
-        """The background's motion as a shift, turn and scale; None where too little is seen."""
-        rows, columns = np.nonzero(ground)
-        if len(rows) < _FEWEST_GROUND:
-            return None
-        step = max(1, len(rows) // _MOST_GROUND)
-        rows, columns = rows[::step], columns[::step]
-        here = np.stack([columns, rows], 1).astype(np.float32)
-        there = here + np.stack([motion.x[rows, columns], motion.y[rows, columns]], 1)
-        found, _ = cv2.estimateAffinePartial2D(
-            here, there, method=cv2.RANSAC, ransacReprojThreshold=1.0
-        )
-        if found is None:
-            return None
-        m = found.astype(np.float32)
-        return (
-            m[0, 0] * self._x + m[0, 1] * self._y + m[0, 2] - self._x,
-            m[1, 0] * self._x + m[1, 1] * self._y + m[1, 2] - self._y,
-        )
-
-
-def _blurred(values: np.ndarray) -> np.ndarray:
-    """Blurred by ``_SIGMA``, at a quarter of the size: so soft, nothing is lost there."""
-    height, width = values.shape
-    quarter = -(-width // 4), -(-height // 4)
-    small = cv2.resize(values, quarter, interpolation=cv2.INTER_AREA)
-    small = cv2.GaussianBlur(small, (0, 0), _SIGMA / 4)
-    return np.asarray(cv2.resize(small, (width, height)))
