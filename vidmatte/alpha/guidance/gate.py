@@ -23,10 +23,10 @@ _CORE_SIGMA = 1.2
 _INSIDE, _OUTSIDE = 2.5, 4.0  # from the field's edge: what it is sure of, on both sides
 _NEAR = 5  # sigma within which what the network marks there says whether it sees the edge
 _BLIND, _SEES = 0.6, 0.85  # of the share marked inside less that outside
-_RAMP = 0.4, 1.0  # of the field, where it is the alpha
+_RAMP = 0.7, 1.0  # of the field where it is the alpha: what it doubts is background more often
 _THIN = 0.7  # of the greatest depth nearby, from which a pixel of a thin part is sure
 _BAND_INSIDE, _BAND_OUTSIDE = 4.5, 3.5  # of the band that is solved from the colours
-_BAND_START = 0.2, 1.0  # ramp of the field to which the solution is held there
+_BAND_START = 0.5, 1.0  # ramp of the field, from which the band is taken and to which it is held
 _HOLD_SURE, _HOLD_BAND = 100.0, 0.01  # how much, in units of the matting Laplacian's diagonal
 _BAND_RAMP = 0.1, 0.9  # of the solution: where both sides look alike it leaves a haze
 _AROUND = 8  # solved together with the band
@@ -52,16 +52,15 @@ class Gate:
         network is blind; without it the edge is the field's own.
         """
         size = alpha.shape[1], alpha.shape[0]
-        gate, least = cv2.resize(self.gate, size), self.core
-        result = alpha * gate
-        edge = _ramp(self.field, *_RAMP)
-        unseen = self.blind * np.maximum(edge, self.field > 0.02) > 0
-        if picture is None or not unseen.any():
-            least = least + self.blind * np.maximum(edge - least, 0)
-            return np.asarray(np.maximum(result, cv2.resize(least, size)))
-        edge, least = _solved(self.field, unseen, picture), cv2.resize(least, size)
-        blind = cv2.resize(self.blind, size)
-        return np.asarray(np.maximum(result, least + blind * np.maximum(edge - least, 0)))
+        result = alpha * cv2.resize(self.gate, size)
+        if picture is None:
+            edge = _ramp(self.field, *_RAMP)
+            least = cv2.resize(self.core + self.blind * np.maximum(edge - self.core, 0), size)
+        else:
+            edge = _solved(self.field, self.blind > 0, picture)
+            least, blind = cv2.resize(self.core, size), cv2.resize(self.blind, size)
+            least += blind * np.maximum(edge - least, 0)
+        return np.asarray(np.maximum(result, least))
 
 
 def make_gate(
@@ -131,23 +130,25 @@ def _seen_edges(alpha: np.ndarray, inside: np.ndarray, near: np.ndarray) -> np.n
     return np.asarray(_ramp(mine - rest, _BLIND, _SEES) * _ramp(there, 0, 0.01))
 
 
-def _solved(field: np.ndarray, unseen: np.ndarray, picture: np.ndarray) -> np.ndarray:
+def _solved(field: np.ndarray, blind: np.ndarray, picture: np.ndarray) -> np.ndarray:
     """The field's edge found from the frame's colours, (H, W) float32 0..1.
 
-    unseen: (h, w) bool, where that counts. picture: (H, W, 3) uint8 RGB. The field decides what
+    blind: (h, w) bool, where that counts. picture: (H, W, 3) uint8 RGB. The field decides what
     is further from its edge, the matting Laplacian the band between.
     """
-    inside, near = _sure_inside(field, _BAND_INSIDE), _within(field, _BAND_OUTSIDE)
-    start = np.where(inside, 1, near * _ramp(field, *_BAND_START)).astype(np.float32)
+    start = _ramp(field, *_BAND_START)
+    inside, near = _sure_inside(start, _BAND_INSIDE), _within(start, _BAND_OUTSIDE)
+    start = np.where(inside, 1, near * start).astype(np.float32)
     height, width = picture.shape[:2]
-    view = WorkingFrame.of(picture, np.zeros((height, width), np.float32))
-    rows, columns = view.alpha.shape
-    edge = cv2.resize(start, (columns, rows))
-    band = cv2.resize((near & ~inside).astype(np.float32), (columns, rows))
-    part = cv2.resize((unseen & near).astype(np.float32), (columns, rows)) > 0
-    around = round(_AROUND * columns / field.shape[1])
-    if not (box := box_around(part).grown(around, rows, columns)).is_empty:
+    part = blind & near
+    if part.any():
+        view = WorkingFrame.of(picture, np.zeros((height, width), np.float32))
+        rows, columns = view.alpha.shape
+        start = cv2.resize(start, (columns, rows))
+        band = cv2.resize((near & ~inside).astype(np.float32), (columns, rows))
+        around = round(_AROUND * columns / field.shape[1])
+        box = box_around(part).enlarged(field.shape, rows, columns).grown(around, rows, columns)
         hold = np.float32(_HOLD_SURE) * np.float32(_HOLD_BAND / _HOLD_SURE) ** box.crop(band)
-        solved = solve(box.crop(view.rgb), box.crop(edge), hold)
-        box.crop(edge)[:] = _ramp(solved, *_BAND_RAMP)
-    return np.asarray(cv2.resize(edge, (width, height)))
+        found = solve(box.crop(view.rgb), box.crop(start), hold)
+        box.crop(start)[:] = _ramp(found, *_BAND_RAMP)
+    return np.asarray(cv2.resize(start, (width, height)))

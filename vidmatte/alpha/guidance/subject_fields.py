@@ -56,8 +56,8 @@ class SubjectFields:
             yield frame
 
     def gated_frames(self, frames: Iterator[Frame], *, again: bool = False) -> Iterator[Frame]:
-        """The frames, each with only the alpha of what is kept; where the network sees nothing of
-        it, the field itself is its alpha.
+        """The frames, each with only the alpha of what is kept; where the network does not see its
+        edge, field and colours place it.
 
         again: the same frames a second time, whose fields are in memory since the first.
         """
@@ -69,7 +69,7 @@ class SubjectFields:
                 field = self._shown[frame.index] = self.field(frame.index)
             alpha = reduced(frame.alpha, *work_size(frame.rgb.shape[1], frame.rgb.shape[0]))
             gate = make_gate(field, alpha, fill=not again)
-            np.copyto(frame.alpha, gate.apply(frame.alpha, frame.rgb))
+            np.copyto(frame.alpha, gate.apply(frame.alpha, None if again else frame.rgb))
             yield frame
 
     @property
