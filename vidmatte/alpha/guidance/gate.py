@@ -22,7 +22,8 @@ _CORE_INSET = 2  # pixels of the work picture, like all lengths here
 _CORE_SIGMA = 1.2
 _INSIDE, _OUTSIDE = 2.5, 4.0  # from the field's edge: what it is sure of, on both sides
 _NEAR = 5  # sigma within which what the network marks there says whether it sees the edge
-_BLIND, _SEES = 0.6, 0.85  # of the share marked inside less that outside
+_REACH = 13  # width and height of what around another subject the gate does not open
+_BLIND, _SEES = 0.6, 0.85  # of the share marked inside, for its edge less that outside
 _RAMP = 0.7, 1.0  # of the field where it is the alpha: what it doubts is background more often
 _THIN = 0.7  # of the greatest depth nearby, from which a pixel of a thin part is sure
 _BAND_INSIDE, _BAND_OUTSIDE = 4.5, 3.5  # of the band that is solved from the colours
@@ -76,15 +77,17 @@ def make_gate(
     inner = np.clip((alpha - 0.4) / 0.2, 0, 1)
     gate = _ramp(outward + inner * (field - outward), 0.3, 0.7)
     inside, near = _sure_inside(field, _INSIDE), _within(field, _OUTSIDE)
-    sees = _seen_edges(alpha, inside, near)
-    gate = np.maximum(gate, sees * cv2.GaussianBlur(near.astype(np.float32), (0, 0), 0.8))
+    marks, sees = _seen_parts(alpha, inside, near)
+    others = cv2.dilate(((alpha > 0.5) & ~near).astype(np.uint8), np.ones((_REACH, _REACH)))
+    beyond = (near & (others == 0)).astype(np.float32)
+    gate = np.maximum(gate, sees * cv2.GaussianBlur(beyond, (0, 0), 0.8))
     least, blind = np.zeros_like(field), np.zeros_like(field)
     if core:
         side = 2 * _CORE_INSET + 1
         shape = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
         least = cv2.erode((field > 0.8).astype(np.uint8), shape).astype(np.float32)
         least = cv2.GaussianBlur(least, (0, 0), _CORE_SIGMA)
-        blind = 1 - sees if fill else blind
+        blind = 1 - marks if fill else blind
     return Gate(gate, least, blind, field)
 
 
@@ -114,10 +117,12 @@ def _within(field: np.ndarray, distance: float) -> np.ndarray:
     return np.asarray(away <= distance)
 
 
-def _seen_edges(alpha: np.ndarray, inside: np.ndarray, near: np.ndarray) -> np.ndarray:
-    """How far the network sees the subject's edge, (h, w) float32 0..1.
+def _seen_parts(
+    alpha: np.ndarray, inside: np.ndarray, near: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """How far the network marks the subject, and how far it sees its edge, (h, w) float32 0..1.
 
-    It does where it marks what is inside nearby and nothing of what is outside.
+    It sees the edge where it marks what is inside nearby and nothing of what is outside.
     """
 
     def mean(where: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -126,8 +131,9 @@ def _seen_edges(alpha: np.ndarray, inside: np.ndarray, near: np.ndarray) -> np.n
         marked = cv2.GaussianBlur(alpha * weight, (0, 0), _NEAR)
         return marked / np.maximum(total, np.float32(1e-3)), total
 
-    (mine, there), (rest, _) = mean(inside), mean(~near)
-    return np.asarray(_ramp(mine - rest, _BLIND, _SEES) * _ramp(there, 0, 0.01))
+    (mine, total), (rest, _) = mean(inside), mean(~near)
+    there = _ramp(total, 0, 0.01)
+    return _ramp(mine, _BLIND, _SEES) * there, _ramp(mine - rest, _BLIND, _SEES) * there
 
 
 def _solved(field: np.ndarray, blind: np.ndarray, picture: np.ndarray) -> np.ndarray:
