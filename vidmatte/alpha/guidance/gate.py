@@ -4,8 +4,8 @@ The gate multiplies the network's alpha; its verdict on soft pixels is carried o
 what the network surely marks, so that a strand goes with its owner. The core makes opaque
 what the field is sure of, a little inside its edge. Where the network marks the inside of the
 subject and not what lies beside it, the edge between is the network's, up to a little outside
-the field. Elsewhere it is blind, and the edge is the field's, which the frame's colours can
-place better.
+the field. Where it is blind to the inside, the edge is the field's, which the frame's colours
+can place better.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ _AROUND = 8  # solved together with the band
 class Gate:
     """A frame's gate at the work size, (h, w) float32 0..1.
 
-    gate: factor of the network's alpha. core: alpha is at least that. blind: how far the edge is
-    the field's. field: what the gate was made of.
+    gate: factor of the network's alpha. core: alpha is at least that. blind: how far the network
+    misses the subject, so that the edge is the field's. field: what the gate was made of.
     """
 
     gate: np.ndarray
