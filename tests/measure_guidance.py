@@ -15,8 +15,8 @@ prints for each clip and method
 
 and the CPU milliseconds a frame without the network. Frame 0 does not count. Methods: the
 network alone; the connected region that overlaps the last choice; flow alone; ours, as gate,
-with the core, best, filled where the network finds nothing, and look, where the network is shown
-again what it ignores; the true choice as gate.
+with the core, best, where colours place the edge that the network does not see, and look, where
+it is shown again what it ignores; the true choice as gate.
 ``--corrections`` adds one to three more keys, each on the frame with the largest error, and
 the rank of that frame by doubt. Set OMP_NUM_THREADS=1: idle BLAS threads spin and are counted.
 """
@@ -40,7 +40,7 @@ from composites import painted_background, read_backgrounds
 from guidance_clips import Clip, Scene, Stage, make_clip, read_cast, scenes
 
 from vidmatte.alpha.guidance.coarse import CoarseFrame, CoarseFrameMaker
-from vidmatte.alpha.guidance.gate import fill_unseen, make_gate, unseen_share
+from vidmatte.alpha.guidance.gate import make_gate, unseen_share
 from vidmatte.alpha.guidance.motion import Motion, MotionSearch
 from vidmatte.alpha.guidance.passes import FrameReport, solve
 from vidmatte.alpha.guidance.second_look import LookStore, crop_of, frames_to_show, without_others
@@ -236,7 +236,7 @@ def choice(clip: Prepared, fields: Fields, index: int) -> float:
 def matte(
     clip: Prepared, fields: Fields | None, index: int, how: str, looks: LookStore | None = None
 ) -> np.ndarray:
-    """The alpha of a frame. how: the gate alone, with the core, or best, which also fills; looks:
+    """The alpha of a frame. how: the gate alone, with the core, or best, with the picture; looks:
     what the network sees when it is shown the subject again."""
     alpha = clip.network_alpha(index)
     if fields is None:
@@ -244,8 +244,8 @@ def matte(
     field, small = fields[index], clip.frames[index].alpha
     if looks is not None:
         alpha, small = looks.seen(index, alpha), looks.seen(index, small)
-    result = make_gate(field, small, core=how != "gate").apply(alpha)
-    return fill_unseen(result, field, small, clip.clip.rgb[index]) if how == "best" else result
+    picture = clip.clip.rgb[index] if how == "best" else None
+    return make_gate(field, small, core=how != "gate").apply(alpha, picture)
 
 
 def score(

@@ -9,7 +9,7 @@ from guidance_drawn import HEIGHT, RED, WIDTH, Drawn, moving
 
 from vidmatte.alpha.guidance.appearance import edge_logits
 from vidmatte.alpha.guidance.coarse import ColourGuide, packed, unpacked
-from vidmatte.alpha.guidance.gate import fill_unseen, make_gate, unseen_share
+from vidmatte.alpha.guidance.gate import make_gate, unseen_share
 from vidmatte.alpha.guidance.pieces import Evidence, drop_enclosed, fill_gaps
 
 
@@ -64,23 +64,49 @@ def test_unseen_share():
     assert unseen_share(np.zeros_like(FIELD), ALPHA) == 0
 
 
-def test_what_the_network_misses_is_filled_from_the_field():
+def test_colours_place_the_edge_that_the_network_misses():
     clip = Drawn([(moving((90, 90), (0, 0)), 40, RED)], 1, unmarked=[0])
-    field = clip.mask(0, 0)
-    result = make_gate(field, clip.frames[0].alpha).apply(np.zeros((HEIGHT, WIDTH), np.float32))
-    better = fill_unseen(result, field, clip.frames[0].alpha, clip.pictures[0])
-    truth = clip.mask(0, 0)
-    assert np.abs(better - truth).mean() < 0.6 * np.abs(result - truth).mean()
-    assert (better >= result - 1e-6).all()
+    truth, nothing = clip.mask(0, 0), np.zeros((HEIGHT, WIDTH), np.float32)
+    wide = cv2.GaussianBlur(cv2.dilate(truth, np.ones((5, 5), np.uint8)), (0, 0), 1)
+    gate = make_gate(wide, clip.frames[0].alpha)
+    own, solved = gate.apply(nothing), gate.apply(nothing, clip.pictures[0])
+    assert np.abs(own - truth).mean() > 1.5 * np.abs(solved - truth).mean()
+    assert ((solved > 0.5) & (truth > 0.5)).sum() > 0.95 * ((solved > 0.5) | (truth > 0.5)).sum()
 
 
-def test_nothing_is_filled_where_the_network_sees_it():
-    clip = Drawn([(moving((90, 90), (0, 0)), 40, RED)], 1)
-    field = clip.mask(0, 0)
-    result = make_gate(field, clip.frames[0].alpha).apply(clip.frames[0].alpha)
-    assert np.array_equal(
-        fill_unseen(result, field, clip.frames[0].alpha, clip.pictures[0]), result
-    )
+def test_the_middle_of_a_thin_part_survives_where_the_network_misses_it():
+    picture = np.full((HEIGHT, WIDTH, 3), 60, np.uint8)
+    picture[60:64, 40:200] = 200
+    field = np.zeros((HEIGHT, WIDTH), np.float32)
+    field[60:64, 40:200] = 1
+    nothing = np.zeros_like(field)
+    gate = make_gate(field, nothing)
+    for result in (gate.apply(nothing), gate.apply(nothing, picture)):
+        assert result[61:63, 50:190].min() > 0.9
+        assert result[70:].max() < 0.01
+
+
+def test_the_networks_edge_holds_where_it_sees_the_subject():
+    """A field that is too narrow or too wide there changes nothing."""
+    narrow, wide = soft_disc(90, 90, 38), soft_disc(90, 90, 42)
+    near = full(soft_disc(90, 90, 60)) > 0.5
+    for field in (narrow, wide):
+        result = make_gate((field > 0.5).astype(np.float32), ALPHA).apply(full(ALPHA))
+        assert np.abs(result - full(ALPHA))[near].max() < 0.1
+
+
+def test_what_the_network_sees_does_not_depend_on_the_picture():
+    random = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
+    gate = make_gate(FIELD, MINE)
+    assert np.allclose(gate.apply(MINE, random), gate.apply(MINE), atol=0.02)
+
+
+def test_an_alpha_that_has_passed_is_not_filled_again():
+    small = soft_disc(90, 90, 25)
+    first = make_gate(FIELD, small).apply(small)
+    again = make_gate(FIELD, small, fill=False).apply(small)
+    assert first[90, 129] > 0.9  # within the field, by its edge
+    assert again[90, 129] < 0.5
 
 
 @pytest.mark.parametrize("radius", [3, 6])

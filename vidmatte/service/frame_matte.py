@@ -27,7 +27,7 @@ from vidmatte.alpha.guidance.coarse import (
     small_picture,
     work_size,
 )
-from vidmatte.alpha.guidance.gate import fill_unseen, make_gate
+from vidmatte.alpha.guidance.gate import make_gate
 from vidmatte.alpha.guidance.key_masks import key_mask
 from vidmatte.alpha.guidance.near_motion import DISTANCES
 from vidmatte.alpha.guidance.tracker import shared_fields
@@ -188,8 +188,7 @@ class FrameMatter:
             alpha = raw.alpha
             if mask is not None:
                 small = reduced(alpha, *work_size(width, full))
-                gated = make_gate(mask, small).apply(alpha)
-                alpha = np.ascontiguousarray(fill_unseen(gated, mask, small, rgb))
+                alpha = np.ascontiguousarray(make_gate(mask, small).apply(alpha, rgb))
             if smooth.refine == "best":
                 rgb, alpha = resized(rgb, size), resized(alpha, size)
             alpha = filtered([SmallFrame(rgb, alpha, True, False, 0)], 0, alone)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from vidmatte.alpha.guidance.coarse import reduced, work_size
-from vidmatte.alpha.guidance.gate import fill_unseen, make_gate
+from vidmatte.alpha.guidance.gate import make_gate
 from vidmatte.alpha.guidance.passes import FrameReport, most_doubtful
 from vidmatte.alpha.guidance.second_look import LookStore
 from vidmatte.alpha.guidance.store import FieldStore
@@ -56,8 +56,8 @@ class SubjectFields:
             yield frame
 
     def gated_frames(self, frames: Iterator[Frame], *, again: bool = False) -> Iterator[Frame]:
-        """The frames, each with only the alpha of what is kept; where the network sees nothing of
-        it, the field itself is its alpha.
+        """The frames, each with only the alpha of what is kept; where the network does not see its
+        edge, field and colours place it.
 
         again: the same frames a second time, whose fields are in memory since the first.
         """
@@ -68,8 +68,8 @@ class SubjectFields:
             else:
                 field = self._shown[frame.index] = self.field(frame.index)
             alpha = reduced(frame.alpha, *work_size(frame.rgb.shape[1], frame.rgb.shape[0]))
-            gated = make_gate(field, alpha).apply(frame.alpha)
-            np.copyto(frame.alpha, fill_unseen(gated, field, alpha, frame.rgb))
+            gate = make_gate(field, alpha, fill=not again)
+            np.copyto(frame.alpha, gate.apply(frame.alpha, None if again else frame.rgb))
             yield frame
 
     @property
