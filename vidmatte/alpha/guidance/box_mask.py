@@ -55,8 +55,10 @@ def mask_from_box(
     else:
         mask = _like_middle(frame, box, inside)
         agreed = mask.astype(np.float32)
+    if not motions:
+        return mask.astype(np.float32)
     chooser = Chooser(frame, close_ups, motions)
-    place = _mover(chooser, np.max(alphas, axis=0) > 0.5, inside) if motions else None
+    place = _mover(chooser, np.max(alphas, axis=0) > 0.5, inside)
     if place is not None:
         known = np.where(inside, _AGREEMENT * (2 * agreed - 1), _OUTSIDE).astype(np.float32)
         mask = chooser.moving_alike(Click(place[1], place[0]), known) & inside
