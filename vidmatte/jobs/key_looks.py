@@ -139,12 +139,10 @@ def pictures_around(path: Path, number: int, settings: Settings) -> dict[int, Sm
         in_point=f"f{first}", out_point=None, handles=0, conform=None, audio=False
     )
     with open_reader(path, part) as source:
-        network_rgb, clip = NetworkRgb(source.clip), source.clip
+        network_rgb = NetworkRgb(source.clip)
         for place, decoded in enumerate(source.pictures(), first):
             if place - number in DISTANCES:
-                rgb = np.empty((clip.height, clip.width, 3), np.uint8)
-                network_rgb.view(decoded.pixels, rgb)
-                found[place - number] = small_picture(rgb)
+                found[place - number] = small_picture(network_rgb.of(decoded.pixels))
             if place >= number + max(DISTANCES):
                 break
     return found

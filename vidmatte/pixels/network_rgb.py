@@ -35,6 +35,12 @@ class NetworkRgb:
         self._range = clip.colour.range
         self._reformatter = VideoReformatter()
 
+    def of(self, picture: av.VideoFrame) -> np.ndarray:
+        """The picture's view, a new array."""
+        rgb = np.empty((picture.height, picture.width, 3), np.uint8)
+        self.view(picture, rgb)
+        return rgb
+
     def view(self, picture: av.VideoFrame, out: np.ndarray) -> None:
         """Write the picture's view into ``out``, (H, W, 3) uint8."""
         planar = self._curve is None and is_yuv(picture.format.name)

@@ -115,8 +115,7 @@ class ClipFrames:
         Raises as above."""
         found = self._rgb.get(number)
         if found is None:
-            found = np.empty((self.clip.height, self.clip.width, 3), np.uint8)
-            self._network_rgb.view(self.picture(number).pixels, found)
+            found = self._network_rgb.of(self.picture(number).pixels)
             self._rgb.put(number, found, found.nbytes)
         return found
 

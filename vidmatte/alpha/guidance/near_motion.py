@@ -122,9 +122,9 @@ class ClickMotion:
         """How much neighbours along an axis move alike, 0..1, of the maps at width x height."""
         total, shares = np.float32(0), np.float32(1e-3)
         for distance, flow in self._flows.items():
-            planes = [cv2.resize(plane, (width, height), interpolation=cv2.INTER_AREA)
-                      for plane in flow]  # fmt: skip
-            x, y, trust = planes
+            x, y, trust = (
+                cv2.resize(plane, (width, height), interpolation=cv2.INTER_AREA) for plane in flow
+            )
             step = np.hypot(np.diff(x, axis=axis), np.diff(y, axis=axis))
             pair = (trust[:, 1:], trust[:, :-1]) if axis else (trust[1:], trust[:-1])
             weight = np.minimum(*pair) + np.float32(0.05)

@@ -10,6 +10,7 @@ before remains likely, the more the farther from the click.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import NamedTuple
 
 import cv2
@@ -36,11 +37,8 @@ _AGREEMENT = 2.5  # logit of what those agree on who mark the first click
 _HALF_SURE = 0.5  # their agreement where only looks and edges tell
 _LOOKS = 0.7  # of looks against motion and agreement
 _MOST_LOOKS = 2.0  # logit of looks: taught by a few places, they are no surer
-_SURE_MOTION, _FEWEST_MOVING, _CONFUSED = (
-    2.0,
-    30,
-    0.3,
-)  # logit; pixels; error of looks that tell none
+_SURE_MOTION, _FEWEST_MOVING = 2.0, 30  # logit and pixels of what surely moves so
+_CONFUSED = 0.3  # error of looks that tell none
 _DEEP = 12.0  # pixels to the mask's edge from which a click's own motion is known: edges blur it
 _CONTRADICTED, _LEAST_CONTRADICTED = 1.5, 6.0  # depths of a click around which it overrules motion
 _GUIDE_RADIUS, _GUIDE_SCALE = 8, 50  # pixels; of Lab
@@ -105,7 +103,6 @@ class Chooser:
             bonds(lab, features, halved, axis, self.motion.bonds(width, height, axis))
             for axis in (1, 0)
         )
-        self._guide = ColourGuide(frame.lab / _GUIDE_SCALE, _GUIDE_RADIUS)
         self._depths: dict[Click, float] = {}
 
     def region(self, click: Click) -> np.ndarray:
@@ -139,6 +136,10 @@ class Chooser:
             away = with_its_rim(((spread < 0.5) & mask) | mark, mask)
             mask = mask & ~solid_piece(away, place)
         return self._edged(self._as_said(mask, clicks), clicks)
+
+    @cached_property
+    def _guide(self) -> ColourGuide:
+        return ColourGuide(self._frame.lab / _GUIDE_SCALE, _GUIDE_RADIUS)
 
     def _as_said(self, mask: np.ndarray, clicks: Sequence[Click]) -> np.ndarray:
         """The pieces of a mask (h, w) bool at the wanted clicks, with and without the pixels around

@@ -168,6 +168,4 @@ def _first_frame_of(path: Path, settings: Settings | None) -> np.ndarray:
     """The first frame of a movie, folder or picture, (H, W, 3) uint8 RGB. Raises SourceError."""
     with open_reader(path, settings or Settings()) as source:
         picture = next(iter(source.pictures())).pixels
-        rgb = np.empty((picture.height, picture.width, 3), np.uint8)
-        NetworkRgb(source.clip).view(picture, rgb)
-    return rgb
+        return NetworkRgb(source.clip).of(picture)
