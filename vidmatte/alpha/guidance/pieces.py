@@ -19,6 +19,7 @@ _BROUGHT = 0.06  # of all that motion brought, a piece's share that is enough
 _SURROUNDED = 0.60  # of a gap's rim that is wanted
 _KNOWN = 0.5  # of a gap that motion has followed as not wanted since the key
 _ENCLOSED = 0.7  # of a piece's rim that others' foreground covers
+_MUCH = 0.25  # of the usual area
 _SLIVER, _SMALL = 0.08, 0.4  # of the usual area
 _LONE = 0.2  # of the largest piece: a smaller sliver is beside the subject
 _NEW = 0.2  # of the field that motion has brought from the key
@@ -88,16 +89,21 @@ def drop_unlike(field: np.ndarray, evidence: Evidence, least_likeness: float) ->
 
 
 def choose_candidate(
-    field: np.ndarray, evidence: Evidence, area: float, least_likeness: float
+    field: np.ndarray, evidence: Evidence, area: float, least_likeness: tuple[float, float]
 ) -> np.ndarray:
-    """Of what the network marks only the pieces that look most like the subject."""
-    alike = (evidence.likeness > least_likeness + 0.05) & (evidence.look > 0.5 * _NEW_PIECE_LOGIT)
+    """Of what the network marks only the pieces that look most like the subject.
+
+    least_likeness: of a piece that shows little of it, and of one that shows more: with more to
+    see, another one looks like it no longer.
+    """
+    little, much = least_likeness
+    alike = (evidence.likeness > little + 0.05) & (evidence.look > 0.5 * _NEW_PIECE_LOGIT)
     allowed = (evidence.alpha > 0.2) | alike
     mine = (field > 0.5) & allowed
     count, labels = _labelled(mine)
     sizes, looks, likes = _sums(labels, count, np.maximum(evidence.look, 0), evidence.likeness)
     looks[0] = 0
-    drop = (looks < 0.5 * looks.max()) | (likes / np.maximum(sizes, 1) < least_likeness)
+    drop = (looks < 0.5 * looks.max()) | (likes < np.where(sizes > _MUCH * area, much, little) * sizes)
     drop |= sizes < 0.03 * area
     drop[0] = False
     near = cv2.dilate(labels.astype(np.float32), np.ones((3, 3), np.uint8)).astype(np.intp)

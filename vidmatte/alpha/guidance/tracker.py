@@ -130,7 +130,9 @@ class SubjectTracker:
         if searching:
             self._lineage.found(self._field)
         self._lineage.settle(self._field, look, self._distinctness)
-        return self._finish(frame, motion, cut)
+        mine = self._field > 0.5
+        alike_now = float(likeness[mine].mean()) if mine.any() else 0.0
+        return self._finish(frame, motion, cut, alike_now)
 
     def _unexpected(self, moved: np.ndarray, frame: CoarseFrame) -> np.ndarray:
         """1 where the subject is not expected, at the features' size."""
@@ -181,7 +183,9 @@ class SubjectTracker:
     def _by_pieces(self, fused: np.ndarray, evidence: Evidence, searching: bool) -> np.ndarray:
         s = self._settings
         if searching:
-            kept = choose_candidate(fused, evidence, self._area, s.least_likeness + 0.03)
+            kept = choose_candidate(
+                fused, evidence, self._area, (s.least_likeness + 0.03, s.newcomer_likeness)
+            )
         else:
             newcomer = s.newcomer_likeness if self._distinctness > 0.6 else None
             kept = drop_unsupported(fused, evidence, self._area, newcomer)
@@ -194,12 +198,12 @@ class SubjectTracker:
             kept = fill_gaps(kept, evidence.alpha, others, self._area)
         return kept
 
-    def _finish(self, frame: CoarseFrame, motion: Motion, cut: bool) -> FieldStep:
+    def _finish(self, frame: CoarseFrame, motion: Motion, cut: bool, alike: float) -> FieldStep:
         """Count, learn, and say how sure all this was."""
         s, result = self._settings, self._field
         inside = result > 0.5
         now = float(inside.sum())
-        self._count_missed(now)
+        self._count_missed(now, alike)
         followed = float(motion.trust[inside].mean()) if now > 20 else 0.0
         change = float(np.log((now + 50) / (self._last_area + 50)))
         by_area = max(_GROWS * change, -_SHRINKS * change)
@@ -216,11 +220,13 @@ class SubjectTracker:
         lost = self._missed >= LOST_AFTER
         return FieldStep(result, doubt, cut, lost, self._distinctness, soft, self._lineage.unbroken)
 
-    def _count_missed(self, area: float) -> None:
+    def _count_missed(self, area: float, alike: float) -> None:
         """Frames without it, from the field's area now."""
         if area < LOST_SHARE * self._area:
             self._missed += 1
-        elif area > _SURELY_FOUND * self._area:
+        elif area > _SURELY_FOUND * self._area and (
+            not self._unsure or alike > self._settings.newcomer_likeness
+        ):
             self._missed = 0
         else:
             self._missed = min(self._missed, LOST_AFTER - 1)
