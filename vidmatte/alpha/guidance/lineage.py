@@ -108,7 +108,9 @@ _FOUND = 0.6  # history of what a search has found
 _MOST_STRAYED = 2.0
 _STRAY_LOGIT, _RETURN_LOGIT = 2.5, 2.0
 _JOIN_LOGIT = 3.0
-_JOIN_NEAR = 0.05  # of the pixels around, weighed, that are the subject
+_NEAR = 0.05  # of the pixels around, weighed, that are the subject, or another one
+_WITH_OTHER = 0.3  # from here on what moves like another one is theirs
+_Flow = tuple[np.ndarray, np.ndarray]  # x and y, (h, w) float32, pixels a frame
 _NO_HISTORY = 1.5  # times its history less is how new a pixel is
 _WHOLE, _HIDDEN_RANGE = 0.85, 0.35  # share of the usual area below which some of it is hidden
 
@@ -156,13 +158,14 @@ class Lineage:
         self.key = motion.carry(self.key)
         self._entered = motion.carry(self._entered, outside=1)
         self._joined = motion.carry(self._joined) * motion.trust
-        with_ground = self._moves_with_ground(motion, moved, alpha, area)
-        self._joins_now = np.maximum(-with_ground, 0) * np.clip(2 * alpha - 0.5, 0, 1)
+        away = self._moves_apart(motion, moved, alpha, area)
+        self._joins_now = np.maximum(-away, 0) * np.clip(2 * alpha - 0.5, 0, 1)
         left = self._uncovered.take()
         self.history, self.unbroken = self.history * (1 - left), self.unbroken * (1 - left)
-        self._stray_now = np.maximum(with_ground, left)
+        self._stray_now = np.maximum(away, left)
         strayed = motion.carry(self._strayed) * motion.trust + self._stray_now * (1 - self.history)
-        self._strayed = np.minimum(strayed, np.float32(_MOST_STRAYED))
+        strayed -= np.maximum(-away, 0)
+        self._strayed = np.clip(strayed, 0, np.float32(_MOST_STRAYED))
         self._returned = motion.carry(self._returned) * motion.trust
 
     def evidence(self, alike: np.ndarray, visible: float, distinctness: float) -> np.ndarray:
@@ -194,42 +197,74 @@ class Lineage:
         agree = np.maximum(agree, self._joined * mine)
         self.history = self.history + (1 - self.history) * np.float32(_GROWTH) * agree
 
-    def _moves_with_ground(
+    def _moves_apart(
         self, motion: Motion, moved: np.ndarray, alpha: np.ndarray, area: float
     ) -> np.ndarray:
-        """From 1, a pixel moves with the background, to -1, it moves with the subject around."""
-        flow_x, flow_y = motion.x - self._x, motion.y - self._y
+        """From 1, a pixel moves with the background or with another one near it, to -1, it moves
+        with the subject around."""
+        flow = motion.x - self._x, motion.y - self._y
         outside = (alpha < 0.3) & (moved < 0.2) & (motion.trust > 0.5)
-        ground = one_motion(motion, outside, _FEWEST_GROUND)
-        if ground is None:
+        found = one_motion(motion, outside, _FEWEST_GROUND)
+        if found is None:
             return np.zeros_like(moved)
-        ground_x, ground_y = ground[0] - self._x, ground[1] - self._y
-        own = moved * np.clip((self.history - 0.4) / 0.4, 0, 1)
-        total = float(own.sum())
+        ground = found[0] - self._x, found[1] - self._y
+        sure = moved * np.clip((self.history - 0.4) / 0.4, 0, 1)
+        if (velocity := self._velocity_now(sure, flow, ground, area)) is None:
+            return np.zeros_like(moved)
+        weight, share = moved * self.history * motion.trust, np.float32(_GROUND_SHARE)
+        near = blurred(weight, _SIGMA) + share
+        own_x, own_y = (
+            (blurred(weight * one, _SIGMA) + share * (usual + speed)) / near
+            for one, usual, speed in zip(flow, ground, velocity, strict=True)
+        )
+        own = own_x, own_y
+        apart, to_own, to_ground = _apart(own, ground), _apart(flow, own), _apart(flow, ground)
+        here, speed = Inside(moved, sure, alpha), float(np.hypot(*velocity))
+        self._uncovered.update(self._labs, here, (ground, own), apart, speed)
+        away = _nearer(to_own, to_ground, apart)
+        away = np.where(near > _NEAR, away, np.maximum(away, 0))
+        weight = np.square(1 - moved) * np.clip(2 * alpha - 0.5, 0, 1) * motion.trust
+        weight = weight * _ramp(to_ground, _APART, _APART_RANGE)
+        with_other = _with_other(weight, flow, own, to_own)
+        away = np.where(with_other > _WITH_OTHER, np.maximum(with_other, away), away)
+        return np.asarray(away * motion.trust)
+
+    def _velocity_now(
+        self, sure: np.ndarray, flow: _Flow, ground: _Flow, area: float
+    ) -> np.ndarray | None:
+        """The subject's usual speed against the background, (2,) float32; None until it is known.
+
+        sure: (h, w) float32 0..1, what is surely the subject."""
+        total = float(sure.sum())
         if total > 0.15 * area:
-            drift = [(own * (flow_x - ground_x)).sum(), (own * (flow_y - ground_y)).sum()]
-            now = np.array(drift, np.float32) / np.float32(total)
+            pairs = zip(flow, ground, strict=True)
+            now = np.array([(sure * (one - other)).sum() for one, other in pairs], np.float32)
+            now /= np.float32(total)
             last = now if self._velocity is None else self._velocity
             self._velocity = np.float32(0.8) * last + np.float32(0.2) * now
-        if self._velocity is None:
-            return np.zeros_like(moved)
-        weight = moved * self.history * motion.trust
-        share = np.float32(_GROUND_SHARE)
-        near = blurred(weight, _SIGMA) + share
-        own_x = (blurred(weight * flow_x, _SIGMA) + share * (ground_x + self._velocity[0])) / near
-        own_y = (blurred(weight * flow_y, _SIGMA) + share * (ground_y + self._velocity[1])) / near
-        apart = _length(own_x - ground_x, own_y - ground_y)
-        to_own = _length(flow_x - own_x, flow_y - own_y)
-        to_ground = _length(flow_x - ground_x, flow_y - ground_y)
-        here = Inside(moved, own, alpha)
-        motions = (ground_x, ground_y), (own_x, own_y)
-        speed = float(np.hypot(*self._velocity))
-        self._uncovered.update(self._labs, here, motions, apart, speed)
-        nearer = np.clip((to_own - to_ground) / np.maximum(apart, np.float32(1e-3)), -1, 1)
-        nearer = np.where(near > _JOIN_NEAR, nearer, np.maximum(nearer, 0))
-        return np.asarray(nearer * np.clip((apart - _APART) / _APART_RANGE, 0, 1) * motion.trust)
+        return self._velocity
 
 
-def _length(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Of vectors (x, y), float32. OpenCV's own depends on where the arrays lie in memory."""
-    return np.asarray(np.sqrt(np.square(x) + np.square(y)))
+def _with_other(weight: np.ndarray, flow: _Flow, own: _Flow, to_own: np.ndarray) -> np.ndarray:
+    """How surely a pixel moves like another one near it and not like the subject, up to 1.
+
+    weight: (h, w) float32 0..1, what is another one. own: the subject's motion around each pixel.
+    to_own: from the pixel's motion to that, (h, w) float32.
+    """
+    near = blurred(weight, _SIGMA)
+    x, y = (blurred(weight * one, _SIGMA) / np.maximum(near, np.float32(1e-3)) for one in flow)
+    return _nearer(to_own, _apart(flow, (x, y)), _apart(own, (x, y))) * _ramp(near, 0, _NEAR)
+
+
+def _nearer(to_one: np.ndarray, to_other: np.ndarray, apart: np.ndarray) -> np.ndarray:
+    """Whose motion a pixel's is: from -1, the one's, to 1, the other's; 0 where they are alike.
+
+    Distances (h, w) float32, pixels a frame: of the pixel's motion to both, and between both.
+    """
+    between = np.clip((to_one - to_other) / np.maximum(apart, np.float32(1e-3)), -1, 1)
+    return between * _ramp(apart, _APART, _APART_RANGE)
+
+
+def _apart(one: _Flow, other: _Flow) -> np.ndarray:
+    """The distance of two motions, float32. OpenCV's own depends on where arrays lie in memory."""
+    return np.asarray(np.sqrt(np.square(one[0] - other[0]) + np.square(one[1] - other[1])))

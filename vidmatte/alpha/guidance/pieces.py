@@ -18,6 +18,7 @@ _NEW_PIECE_LOGIT = 2.0  # a piece that motion did not bring must look that sure
 _BROUGHT = 0.06  # of all that motion brought, a piece's share that is enough
 _SURROUNDED = 0.60  # of a gap's rim that is wanted
 _KNOWN = 0.5  # of a gap that motion has followed as not wanted since the key
+_OTHER_LOGIT = -1.0  # mean look of a gap that something else is seen through
 _ENCLOSED = 0.7  # of a piece's rim that others' foreground covers
 _MUCH = 0.25  # of the usual area
 _SLIVER, _SMALL = 0.08, 0.4  # of the usual area
@@ -136,13 +137,16 @@ def drop_enclosed(
     return np.where(drop[labels * mine], np.minimum(field, _DROPPED), field)
 
 
-def fill_gaps(field: np.ndarray, alpha: np.ndarray, others: np.ndarray, area: float) -> np.ndarray:
+def fill_gaps(
+    field: np.ndarray, evidence: Evidence, others: np.ndarray, area: float
+) -> np.ndarray:
     """With small pieces of the network's foreground filled that the subject surrounds.
 
-    others: (h, w) float32 0..1, what motion has followed as not the subject since the key.
+    Not with what looks like something else: who passes behind an arm. others: (h, w) float32
+    0..1, what motion has followed as not the subject since the key.
     """
     mine = field > 0.5
-    holes = ((alpha > 0.5) & ~mine).astype(np.uint8)
+    holes = ((evidence.alpha > 0.5) & ~mine).astype(np.uint8)
     count, labels, stats, _ = cv2.connectedComponentsWithStats(holes, connectivity=4)
     filled = field
     for label in range(1, count):
@@ -151,7 +155,9 @@ def fill_gaps(field: np.ndarray, alpha: np.ndarray, others: np.ndarray, area: fl
         part = _window(stats[label], field.shape)
         piece = labels[part] == label
         rim = (grown(piece, 1) > 0) & ~piece
-        if mine[part][rim].mean() > _SURROUNDED and others[part][piece].mean() < _KNOWN:
+        is_known = others[part][piece].mean() > _KNOWN
+        is_other = is_known or evidence.look[part][piece].mean() < _OTHER_LOGIT
+        if mine[part][rim].mean() > _SURROUNDED and not is_other:
             if filled is field:
                 filled = field.copy()
             filled[part][piece] = np.maximum(filled[part][piece], _FILLED)

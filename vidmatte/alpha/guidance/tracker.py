@@ -195,7 +195,7 @@ class SubjectTracker:
         kept = drop_enclosed(kept, evidence, lineage.unbroken, self._area, searching=searching)
         if self._missed < LOST_AFTER:
             others = lineage.unbroken * (lineage.key < 0.5)
-            kept = fill_gaps(kept, evidence.alpha, others, self._area)
+            kept = fill_gaps(kept, evidence, others, self._area)
         return kept
 
     def _finish(self, frame: CoarseFrame, motion: Motion, cut: bool, alike: float) -> FieldStep:
