@@ -156,11 +156,13 @@ def test_a_part_of_another_that_looks_alike_is_dropped():
     assert np.array_equal(drop_enclosed(face, alike, unknown, 5000, searching=True), face)
 
 
-def test_a_gap_is_filled_unless_motion_has_followed_another_there():
+def test_a_gap_is_filled_unless_another_is_seen_through_it():
     ring = MINE - soft_disc(90, 90, 8, 1)
     unknown = np.zeros_like(ring)
-    assert fill_gaps(ring, ALPHA, unknown, ring.sum())[90, 90] > 0.8
-    assert np.array_equal(fill_gaps(ring, ALPHA, unknown + 1, ring.sum()), ring)
+    alike, unlike = evidence(ALPHA, unknown), evidence(ALPHA, unknown - 2)
+    assert fill_gaps(ring, alike, unknown, ring.sum())[90, 90] > 0.8
+    assert np.array_equal(fill_gaps(ring, alike, unknown + 1, ring.sum()), ring)
+    assert np.array_equal(fill_gaps(ring, unlike, unknown, ring.sum()), ring)
 
 
 def test_a_map_is_packed_small():

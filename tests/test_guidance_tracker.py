@@ -224,10 +224,10 @@ def test_what_was_lost_and_is_found_as_little_is_lost_again_at_once(crossing: Dr
     tracker = SubjectTracker(KeyFrame(crossing.frames[0], crossing.mask(0, 0)))
     usual = crossing.mask(0, 0).sum()
     missed = []
-    for share in (0, 0, 0, 0.1, 0, 0.1, 0.5, 0):
-        tracker._count_missed(share * usual)
+    for share, alike in ((0, 0), (0, 0), (0, 0), (0.1, 1), (0, 0), (0.1, 1), (0.5, 0.5), (0.5, 1)):
+        tracker._count_missed(share * usual, alike)
         missed.append(tracker._missed)
-    assert missed == [1, 2, 3, 2, 3, 2, 0, 1]
+    assert missed == [1, 2, 3, 2, 3, 2, 2, 0]
 
 
 class Uncovering(Scripted):

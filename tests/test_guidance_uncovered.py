@@ -7,7 +7,12 @@ import pytest
 
 from vidmatte.alpha.guidance.lineage import Inside, Lineage, Uncovered
 from vidmatte.alpha.guidance.motion import Motion, with_own_motion
-from vidmatte.alpha.guidance.pieces import Evidence, drop_enclosed, drop_unlike
+from vidmatte.alpha.guidance.pieces import (
+    Evidence,
+    choose_candidate,
+    drop_enclosed,
+    drop_unlike,
+)
 
 HEIGHT, WIDTH, STEP = 60, 120, 4
 
@@ -93,6 +98,35 @@ def test_what_the_network_does_not_mark_does_not_join():
     assert joined_after(4, marked=0)[0] <= 0
 
 
+def strayed_after(frames: int, marked: float) -> tuple[float, float]:
+    """Logits for the edge of another one who walks away, which the field has kept, and the most
+    against the subject, that moves the other way. marked: the network's alpha of the other."""
+    rows, columns = np.mgrid[0:HEIGHT, 0:WIDTH].astype(np.float32)
+    step, logits = 2, np.zeros_like(rows)
+    mine, other = (np.zeros_like(rows) for _ in range(2))
+    mine[10:, 50:70] = 1
+    lineage = Lineage(mine, textured(0))
+    for index in range(1, frames + 1):
+        mine, other, edge = (np.zeros_like(rows) for _ in range(3))
+        mine[10:, 50 + step * index : 70 + step * index] = 1
+        other[10:, 20 - step * index : 50 - step * index] = 1
+        edge[10:, 44 - step * index : 50 - step * index] = 1
+        motion = Motion(columns + step * (other - mine), rows, np.ones_like(rows))
+        moved, area = np.maximum(mine, edge), float(mine.sum())
+        if index == 1:
+            lineage.history = 1 - edge  # it has just come into view
+        lineage.advance(motion, moved, np.maximum(mine, marked * other), area, textured(0))
+        logits = lineage.evidence(np.zeros_like(rows), 1.0, 1.0)
+        lineage.settle(moved, 3 * (2 * moved - 1), 0.0)
+    return float(logits[edge > 0].mean()), float(logits[mine > 0].min())
+
+
+def test_what_moves_like_another_one_strays_and_the_subject_does_not():
+    edge, subject = strayed_after(4, marked=1)
+    assert edge < -2
+    assert subject > -0.1
+
+
 def test_where_flow_fails_the_motion_of_the_rest_of_the_subject_is_taken():
     (last, before), (lab, now) = scene(0), scene(1)
     rows, columns = np.mgrid[0:HEIGHT, 0:WIDTH].astype(np.float32)
@@ -135,3 +169,14 @@ def test_pieces_that_look_little_like_the_subject_are_dropped():
     kept = drop_unlike(field, Evidence(field, field, field, likeness), 0.58)
     assert kept[15, 15] == 1
     assert kept[15, 65] < 0.1
+
+
+@pytest.mark.parametrize(
+    ("width", "likeness", "found"), [(4, 0.55, 1), (20, 0.55, 0), (20, 0.6, 1)]
+)
+def test_what_shows_much_must_look_more_like_the_subject(width: int, likeness: float, found: int):
+    field = np.zeros((HEIGHT, WIDTH), np.float32)
+    field[10:50, 10 : 10 + width] = 1
+    evidence = Evidence(field, np.zeros_like(field), 4 * field, np.full_like(field, likeness))
+    kept = choose_candidate(field, evidence, 2000.0, (0.53, 0.58))
+    assert round(float(kept[30, 12])) == found

@@ -109,7 +109,7 @@ _MOST_STRAYED = 2.0
 _STRAY_LOGIT, _RETURN_LOGIT = 2.5, 2.0
 _JOIN_LOGIT = 3.0
 _NEAR = 0.05  # of the pixels around, weighed, that are the subject, or another one
-_WITH_OTHER = 0.3  # from here on what moves like another one is theirs
+_WITH_OTHER = 0.2  # from here on what moves like another one is theirs
 _Flow = tuple[np.ndarray, np.ndarray]  # x and y, (h, w) float32, pixels a frame
 _NO_HISTORY = 1.5  # times its history less is how new a pixel is
 _WHOLE, _HIDDEN_RANGE = 0.85, 0.35  # share of the usual area below which some of it is hidden
@@ -253,7 +253,8 @@ def _with_other(weight: np.ndarray, flow: _Flow, own: _Flow, to_own: np.ndarray)
     """
     near = blurred(weight, _SIGMA)
     x, y = (blurred(weight * one, _SIGMA) / np.maximum(near, np.float32(1e-3)) for one in flow)
-    return _nearer(to_own, _apart(flow, (x, y)), _apart(own, (x, y))) * _ramp(near, 0, _NEAR)
+    found = _nearer(to_own, _apart(flow, (x, y)), _apart(own, (x, y)))
+    return np.asarray(found * _ramp(near, 0, _NEAR))
 
 
 def _nearer(to_one: np.ndarray, to_other: np.ndarray, apart: np.ndarray) -> np.ndarray:
@@ -262,7 +263,7 @@ def _nearer(to_one: np.ndarray, to_other: np.ndarray, apart: np.ndarray) -> np.n
     Distances (h, w) float32, pixels a frame: of the pixel's motion to both, and between both.
     """
     between = np.clip((to_one - to_other) / np.maximum(apart, np.float32(1e-3)), -1, 1)
-    return between * _ramp(apart, _APART, _APART_RANGE)
+    return np.asarray(between * _ramp(apart, _APART, _APART_RANGE))
 
 
 def _apart(one: _Flow, other: _Flow) -> np.ndarray:

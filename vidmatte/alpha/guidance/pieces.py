@@ -104,7 +104,8 @@ def choose_candidate(
     count, labels = _labelled(mine)
     sizes, looks, likes = _sums(labels, count, np.maximum(evidence.look, 0), evidence.likeness)
     looks[0] = 0
-    drop = (looks < 0.5 * looks.max()) | (likes < np.where(sizes > _MUCH * area, much, little) * sizes)
+    drop = looks < 0.5 * looks.max()
+    drop |= likes < np.where(sizes > _MUCH * area, much, little) * sizes
     drop |= sizes < 0.03 * area
     drop[0] = False
     near = cv2.dilate(labels.astype(np.float32), np.ones((3, 3), np.uint8)).astype(np.intp)
@@ -137,9 +138,7 @@ def drop_enclosed(
     return np.where(drop[labels * mine], np.minimum(field, _DROPPED), field)
 
 
-def fill_gaps(
-    field: np.ndarray, evidence: Evidence, others: np.ndarray, area: float
-) -> np.ndarray:
+def fill_gaps(field: np.ndarray, evidence: Evidence, others: np.ndarray, area: float) -> np.ndarray:
     """With small pieces of the network's foreground filled that the subject surrounds.
 
     Not with what looks like something else: who passes behind an arm. others: (h, w) float32
