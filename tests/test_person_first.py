@@ -122,6 +122,18 @@ def test_a_passer_by_whom_the_salient_network_ignores_stays_out() -> None:
     assert np.abs(alone - PERSON).max() < 0.01
 
 
+def test_an_arm_counts_where_the_frame_cuts_it_off_beside_its_person() -> None:
+    """Not the same part within the frame, nor someone larger at its side."""
+    head = blob(120, 150, 34, 60)
+    for part, counts in (
+        (blob(206, 165, 12, 40), True),
+        (blob(206, 100, 12, 30), False),
+        (blob(245, 150, 50, 80), False),
+    ):
+        wanted = np.maximum(head, part) if counts else head
+        assert np.abs(combined(head, np.maximum(head, part)) - wanted).max() < 0.02
+
+
 def test_trust_changes_slowly() -> None:
     """One frame on which the person network loses the person is no jump."""
     salient = blob(120, 110, 30, 50, 3)
