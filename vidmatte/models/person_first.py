@@ -31,8 +31,8 @@ _TORN = (3.5, 2.5)  # width in pixels of its edge where it runs through what is 
 _ALONE, _OPAQUE_ALONE, _UNDECIDED_ALONE = 0.6, (0.75, 0.85), (1.0, 0.7)
 _AGREED = (0.75, 0.90)  # IoU of both regions from which they are the same thing
 # Mean width in pixels, twice area over outline, of a region that is large enough, too small for the
-# person network; from which IoU on the salient network then sees as much.
-_WIDTH, _SEEN = (8.7, 6.7), (0.65, 0.80)
+# person network; from which IoU on, edges a pixel apart aside, the salient network sees as much.
+_WIDTH, _SEEN = (8.7, 6.7), (0.75, 0.90)
 _LEAST_SHARE = (0.05, 0.10)  # of the salient region that is the person's, to be what is meant
 _ELSEWHERE = 0.2  # of the person's area that is salient elsewhere: a passer-by
 # Of the height: an arm whose shoulder is outside the frame ends so near to its person; the same
@@ -146,7 +146,8 @@ class _Pair:
         sure *= _step(opaque, *(_OPAQUE_ALONE if is_alone else _OPAQUE))
         sure *= _step(undecided, *(_UNDECIDED_ALONE if is_alone else _UNDECIDED))
         overlap = _overlap(mine, theirs)
-        too_small = _step(2 * size / max(_outline(theirs), 1.0), *_WIDTH) * _step(overlap, *_SEEN)
+        too_small = _step(2 * size / max(_outline(theirs), 1.0), *_WIDTH)
+        too_small *= _step(_overlap_of_shapes(mine, theirs), *_SEEN)
         return max(sure, _SHARE * _step(overlap, *_AGREED)) * (1 - too_small)
 
     def alike(self, people: np.ndarray) -> float:
@@ -232,6 +233,18 @@ def _outline(mask: np.ndarray) -> float:
 def _overlap(one: np.ndarray, other: np.ndarray) -> float:
     """IoU of two masks (h, w) bool."""
     return float((one & other).sum() / max(int((one | other).sum()), 1))
+
+
+def _overlap_of_shapes(one: np.ndarray, other: np.ndarray) -> float:
+    """IoU of two masks (h, w) bool where edges a pixel apart are no difference: they are most of
+    what there is of a region a few pixels wide."""
+    apart = (one & ~_grown(other)) | (other & ~_grown(one))
+    return 1 - float(apart.sum() / max(int((one | other).sum()), 1))
+
+
+def _grown(mask: np.ndarray) -> np.ndarray:
+    """A mask (h, w) bool with the next pixels."""
+    return np.asarray(cv2.dilate(mask.astype(np.uint8), _NEXT) > 0)
 
 
 def _is_limb(part: np.ndarray, people: np.ndarray) -> bool:
