@@ -98,6 +98,14 @@ def test_a_person_too_small_for_the_person_network_is_the_salient_networks() -> 
     assert np.abs(combined(NOTHING, small) - small).max() < 0.01
 
 
+def test_of_a_person_of_few_pixels_an_edge_a_pixel_apart_is_not_missing() -> None:
+    arm = cv2.line(blob(120, 110, 4, 8), (123, 104), (136, 90), 1.0, 3)
+    apart = cv2.line(blob(119, 111, 4, 8), (123, 106), (137, 91), 1.0, 2)
+    assert combined(apart, arm) is apart
+    without = blob(119, 111, 4, 8)
+    assert combined(without, arm)[94, 132] > 0.8
+
+
 def test_where_both_mark_the_same_both_count() -> None:
     """An edge is mostly the salient network's, unless that is undecided about all of it."""
     narrow = blob(120, 110, 33, 59)
@@ -120,6 +128,18 @@ def test_a_passer_by_whom_the_salient_network_ignores_stays_out() -> None:
     assert np.abs(found - ELSE).max() < 0.01
     alone = combined(NOTHING, PERSON)
     assert np.abs(alone - PERSON).max() < 0.01
+
+
+def test_an_arm_counts_where_the_frame_cuts_it_off_beside_its_person() -> None:
+    """Not the same part within the frame, nor someone larger at its side."""
+    head = blob(120, 150, 34, 60)
+    for part, counts in (
+        (blob(206, 165, 12, 40), True),
+        (blob(206, 100, 12, 30), False),
+        (blob(245, 150, 50, 80), False),
+    ):
+        wanted = np.maximum(head, part) if counts else head
+        assert np.abs(combined(head, np.maximum(head, part)) - wanted).max() < 0.02
 
 
 def test_trust_changes_slowly() -> None:

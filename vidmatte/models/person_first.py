@@ -31,11 +31,14 @@ _TORN = (3.5, 2.5)  # width in pixels of its edge where it runs through what is 
 _ALONE, _OPAQUE_ALONE, _UNDECIDED_ALONE = 0.6, (0.75, 0.85), (1.0, 0.7)
 _AGREED = (0.75, 0.90)  # IoU of both regions from which they are the same thing
 # Mean width in pixels, twice area over outline, of a region that is large enough, too small for the
-# person network; from which IoU on the salient network then sees as much.
-_WIDTH, _SEEN = (8.7, 6.7), (0.65, 0.80)
+# person network; from which IoU on, edges a pixel apart aside, the salient network sees as much.
+_WIDTH, _SEEN = (8.7, 6.7), (0.75, 0.90)
 _LEAST_SHARE = (0.05, 0.10)  # of the salient region that is the person's, to be what is meant
 _ELSEWHERE = 0.2  # of the person's area that is salient elsewhere: a passer-by
-_LIMB = 0.15  # of the height: an arm whose shoulder is outside the frame ends so near to its person
+# Of the height: an arm whose shoulder is outside the frame ends so near to its person; the same
+# where one side of the frame cuts off both.
+_LIMB, _CUT_OFF = 0.15, 0.30
+_SIDES = (np.s_[0], np.s_[-1], np.s_[:, 0], np.s_[:, -1])  # of the frame
 _RATE = 0.35  # of a change of trust that one frame brings
 _SMALL_PART, _ALL_PARTS = 0.2, 0.5  # of the person's area, that only the other network marks
 _NEAR = 0.04  # of the height: beyond the person's region, where the larger alpha counts
@@ -136,14 +139,15 @@ class _Pair:
         if not share or (self.people_area if is_alone else size) < _FEWEST:
             return 0.0
         is_elsewhere = not mine.any() and self.area > _ELSEWHERE * size
-        if is_elsewhere and not _near(theirs, self.marks & self.people):
+        if is_elsewhere and not _is_limb(theirs, self.marks & self.people):
             return 0.0
         opaque, undecided, torn = self._looks_of_all if is_alone else self._looks(theirs)
         sure = share * _step(torn, *_TORN)
         sure *= _step(opaque, *(_OPAQUE_ALONE if is_alone else _OPAQUE))
         sure *= _step(undecided, *(_UNDECIDED_ALONE if is_alone else _UNDECIDED))
         overlap = _overlap(mine, theirs)
-        too_small = _step(2 * size / max(_outline(theirs), 1.0), *_WIDTH) * _step(overlap, *_SEEN)
+        too_small = _step(2 * size / max(_outline(theirs), 1.0), *_WIDTH)
+        too_small *= _step(_overlap_of_shapes(mine, theirs), *_SEEN)
         return max(sure, _SHARE * _step(overlap, *_AGREED)) * (1 - too_small)
 
     def alike(self, people: np.ndarray) -> float:
@@ -231,9 +235,25 @@ def _overlap(one: np.ndarray, other: np.ndarray) -> float:
     return float((one & other).sum() / max(int((one | other).sum()), 1))
 
 
-def _near(part: np.ndarray, people: np.ndarray) -> bool:
-    """Whether a part (h, w) bool lies close to people that both networks mark."""
-    reach = max(1, round(_LIMB * part.shape[0]))
+def _overlap_of_shapes(one: np.ndarray, other: np.ndarray) -> float:
+    """IoU of two masks (h, w) bool where edges a pixel apart are no difference: they are most of
+    what there is of a region a few pixels wide."""
+    apart = (one & ~_grown(other)) | (other & ~_grown(one))
+    return 1 - float(apart.sum() / max(int((one | other).sum()), 1))
+
+
+def _grown(mask: np.ndarray) -> np.ndarray:
+    """A mask (h, w) bool with the next pixels."""
+    return np.asarray(cv2.dilate(mask.astype(np.uint8), _NEXT) > 0)
+
+
+def _is_limb(part: np.ndarray, people: np.ndarray) -> bool:
+    """Whether a part (h, w) bool may belong to people that both networks mark: it lies close to
+    them, or is smaller than they are and cut off by the same side of the frame, not far away."""
+    is_cut = part.sum() < people.sum() and any(
+        part[side].any() and people[side].any() for side in _SIDES
+    )
+    reach = max(1, round((_CUT_OFF if is_cut else _LIMB) * part.shape[0]))
     around = cv2.dilate(part.astype(np.uint8), np.ones((2 * reach + 1,) * 2, np.uint8))
     return bool((people & (around > 0)).any())
 
