@@ -12,6 +12,7 @@ from vidmatte.alpha.guidance.pieces import (
     choose_candidate,
     drop_enclosed,
     drop_unlike,
+    drop_unsupported,
 )
 
 HEIGHT, WIDTH, STEP = 60, 120, 4
@@ -180,3 +181,16 @@ def test_what_shows_much_must_look_more_like_the_subject(width: int, likeness: f
     evidence = Evidence(field, np.zeros_like(field), 4 * field, np.full_like(field, likeness))
     kept = choose_candidate(field, evidence, 2000.0, (0.53, 0.58))
     assert round(float(kept[30, 12])) == found
+
+
+@pytest.mark.parametrize(("others", "stays"), [(0.4, 1), (0.55, 0)])
+def test_a_new_piece_must_look_more_like_the_subject_than_others_do(others: float, stays: int):
+    field, brought = (np.zeros((HEIGHT, WIDTH), np.float32) for _ in range(2))
+    field[10:50, 10:30] = brought[10:50, 10:30] = 1
+    field[20:40, 60:70] = 1
+    alpha, likeness = field.copy(), np.where(brought > 0, 0.66, 0.55).astype(np.float32)
+    alpha[:, 90:] = 1
+    likeness[:, 90:] = others
+    kept = drop_unsupported(field, Evidence(alpha, brought, 4 * field, likeness), 800.0, 0.58)
+    assert round(float(kept[30, 65])) == stays
+    assert kept[30, 20] == 1

@@ -120,8 +120,9 @@ class Lineage:
 
     history: how well a pixel's side is established; it grows where looks agree. unbroken: trust
     in its motion all the way back to the key, where its side was given. key: that side, the key's
-    mask carried by motion alone. Further ones say what strayed, moving with the background, what
-    returned, and what joined: new in the picture, marked, moving with the subject beside it.
+    mask carried by motion alone. Further ones say what strayed, moving with the background
+    or with another one, what returned, and what joined: new in the picture, marked, moving with
+    the subject beside it.
     """
 
     def __init__(self, mask: np.ndarray, lab: np.ndarray) -> None:
@@ -147,7 +148,7 @@ class Lineage:
     def advance(
         self, motion: Motion, moved: np.ndarray, alpha: np.ndarray, area: float, lab: np.ndarray
     ) -> None:
-        """Carry the maps to the next frame and look what moves with the background.
+        """Carry the maps to the next frame and look what moves with the subject, and what does not.
 
         moved: the last field, carried. alpha: the network's. area: the subject's usual one.
         lab: the frame's colours (h, w, 3) float32.

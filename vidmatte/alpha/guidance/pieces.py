@@ -20,6 +20,7 @@ _SURROUNDED = 0.60  # of a gap's rim that is wanted
 _KNOWN = 0.5  # of a gap that motion has followed as not wanted since the key
 _OTHER_LOGIT = -1.0  # mean look of a gap that something else is seen through
 _ENCLOSED = 0.7  # of a piece's rim that others' foreground covers
+_FEWEST_COMPARED = 60  # pixels on either side
 _MUCH = 0.25  # of the usual area
 _SLIVER, _SMALL = 0.08, 0.4  # of the usual area
 _LONE = 0.2  # of the largest piece: a smaller sliver is beside the subject
@@ -63,7 +64,7 @@ def drop_unsupported(
 ) -> np.ndarray:
     """Without pieces that motion did not bring and that do not surely look like the subject.
 
-    area: its usual area. newcomer: the likeness a new piece needs, None to allow none.
+    area: its usual area. newcomer: the most likeness that a new piece needs, None to allow none.
     """
     mine = field > 0.5
     count, labels = _labelled(mine)
@@ -74,10 +75,24 @@ def drop_unsupported(
     support[0] = 0
     drop = (support < _BROUGHT * max(support.sum(), 0.25 * area)) & (support < 0.5 * sizes)
     if newcomer is not None:
-        sure = (likes / sizes > newcomer) & (looks / sizes > _NEW_PIECE_LOGIT)
+        sure = (likes / sizes > _needed(evidence, mine, newcomer)) & (
+            looks / sizes > _NEW_PIECE_LOGIT
+        )
         drop &= ~(sure & (sizes > 0.02 * area))
     drop[0] = False
     return np.where(drop[labels], np.minimum(field, _DROPPED), field)
+
+
+def _needed(evidence: Evidence, mine: np.ndarray, most: float) -> float:
+    """The likeness a new piece needs: halfway from others to what motion brought, ``most`` at most.
+
+    mine: (h, w) bool, the field with the new pieces.
+    """
+    brought, others = mine & (evidence.brought > 0.5), (evidence.alpha > 0.5) & ~mine
+    if min(brought.sum(), others.sum()) < _FEWEST_COMPARED:
+        return most
+    ends = [float(evidence.likeness[one].mean()) for one in (others, brought)]
+    return min(most, sum(ends) / 2)
 
 
 def drop_unlike(field: np.ndarray, evidence: Evidence, least_likeness: float) -> np.ndarray:
