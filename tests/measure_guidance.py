@@ -28,6 +28,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from fnmatch import fnmatch
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -38,6 +39,7 @@ import onnx
 import onnxruntime as ort
 from composites import painted_background, read_backgrounds
 from guidance_clips import Clip, Scene, Stage, make_clip, read_cast, scenes
+from guidance_pairs import pair_scenes
 
 from vidmatte.alpha.guidance.coarse import CoarseFrame, CoarseFrameMaker
 from vidmatte.alpha.guidance.gate import make_gate, unseen_share
@@ -408,13 +410,20 @@ def scene_parser(text: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--background", type=Path, nargs="*", default=[], help="pictures, movies")
     parser.add_argument("--keep", type=Path, default=Path("guidance-clips"))
     parser.add_argument("--features", choices=("rvm", "own", "colour"), default="rvm")
-    parser.add_argument("--clips", nargs="*", help="only these scenes")
+    parser.add_argument(
+        "--clips",
+        nargs="*",
+        help="only these scenes; 'leave*' and the like name those of pairs, see guidance_pairs.py",
+    )
     return parser
 
 
 def chosen_scenes(options: argparse.Namespace) -> Iterator[Scene]:
-    """The scenes that the options name, or all."""
-    return (one for one in scenes() if not options.clips or one.name in options.clips)
+    """The scenes that the options name, those of pairs too, or all but those."""
+    if not options.clips:
+        return scenes()
+    known = (*scenes(), *pair_scenes())
+    return (one for one in known if any(fnmatch(one.name, name) for name in options.clips))
 
 
 def material(options: argparse.Namespace) -> tuple[Callable[[], Stage], Callable[[], Networks]]:

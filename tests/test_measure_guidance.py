@@ -19,6 +19,7 @@ from guidance_clips import (
     scenes,
     still,
 )
+from guidance_pairs import pair_scenes
 from measure_guidance import METHODS, Prepared, by_region, by_truth, measure, polygon, table
 
 
@@ -62,7 +63,7 @@ def test_a_scene_is_the_same_each_time(stage: Stage, clip: Clip):
 
 
 def test_every_scene_shows_its_wanted_actor_first_and_has_its_own_name():
-    all_scenes = list(scenes())
+    all_scenes = [*scenes(), *pair_scenes()]
     assert len({scene.name for scene in all_scenes}) == len(all_scenes) >= 17
     assert sum(scene.held_out for scene in all_scenes) >= 3
     for scene in all_scenes:
