@@ -20,7 +20,7 @@ PAIRS = (
 
 
 def pair_scenes() -> Iterator[Scene]:
-    """Every pair, the wanted one first, in every situation; the grounds change from pair to pair."""
+    """Every pair, the wanted one first, in every situation, on grounds in turn."""
     for number, (wanted, other) in enumerate(PAIRS):
         for scene in (
             leaving(f"leave{number}", wanted, other, number),
