@@ -281,6 +281,10 @@ def test_most_mistakes_are_found_before_weights_are_fetched(
     monkeypatch.setattr(Store, "ensure", fetches)
     with pytest.raises(UsageError, match="outside the frame"):
         vidmatte.matte(clip, tmp_path / "cut", subject="320,90", fps=25)
+    square = {"version": 1, "width": 90, "height": 90, "prompts": [{"kind": "region", "choose": 1}]}
+    (tmp_path / "square.json").write_text(json.dumps(square), "utf-8")
+    with pytest.raises(UsageError, match="is for frames of 90x90 and the clip's are 320x180"):
+        vidmatte.matte(clip, tmp_path / "cut", subjects=tmp_path / "square.json", fps=25)
 
 
 def test_masks_and_rules_choose_too(

@@ -62,7 +62,7 @@ def prompts_of(source: Reader, settings: Settings) -> Prompts:
     clip = source.clip
     given = [parse_prompt(text) for text in settings.subject]
     if settings.subjects is not None:
-        given += read_subjects(Path(settings.subjects), clip.width, clip.height)
+        given += read_subjects(Path(settings.subjects), clip)
     missing = next(
         (file for file in mask_files(settings.subject, settings.subjects) if not file.is_file()),
         None,
