@@ -14,7 +14,6 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import asdict, replace
-from functools import cache, partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -37,7 +36,7 @@ from vidmatte.core.frame import Clip
 from vidmatte.core.prompts import FORMS, Box, Mask, Point, Prompt, parse_prompt
 from vidmatte.errors import InterruptedRunError, SourceError, UsageError
 from vidmatte.jobs.follow import Follower, choose_follower
-from vidmatte.jobs.key_looks import KeyLooker, alpha_of_frame, pictures_around
+from vidmatte.jobs.key_looks import KeyLooker, KeyPictures
 from vidmatte.jobs.pipeline import build_raw_pipeline
 from vidmatte.jobs.report import Progress, Reporter
 from vidmatte.jobs.second_look import look_again
@@ -268,14 +267,13 @@ class _Solver:
     def _keys(self, name: str, frames: CoarseStore, numbers: list[int]) -> _Keys:
         """The masks of a subject's key frames, by frame number of the run. Raises UsageError."""
         clip, keys = self._source.clip, _Keys()
-        path, how = clip.source.path, (self._model, self._settings, self._cache)
+        path = clip.source.path
         assert path is not None
         for number, prompts in self._prompts[name].items():
             index = min(bisect_left(numbers, number), len(numbers) - 1)
             frame = frames[index]
-            rgb = cache(lambda number=number: alpha_of_frame(path, number, *how)[0])
-            around = partial(pictures_around, path, number, self._settings)
-            looks = self._looker.looks(number, frame, prompts, rgb, around)
+            seen = KeyPictures(path, number, self._settings)
+            looks = self._looker.looks(number, frame, prompts, seen.rgb, seen.nearby)
             size = clip.width, clip.height
             with naming_key(name, number):
                 keys[index] = key_mask(frame, prompts, *size, looks, self._follower.masks)

@@ -15,7 +15,7 @@ from vidmatte.alpha.guidance.coarse import CoarseFrameMaker
 from vidmatte.alpha.guidance.key_masks import key_mask
 from vidmatte.errors import SourceError
 from vidmatte.jobs.follow import choose_follower
-from vidmatte.jobs.key_looks import KeyLooker, alpha_of_frame, pictures_around
+from vidmatte.jobs.key_looks import KeyLooker, KeyPictures, alpha_of_frame
 from vidmatte.jobs.report import Reporter
 from vidmatte.jobs.subjects import (
     frame_number,
@@ -73,7 +73,7 @@ def key_mask_sheet(
             rgb, alpha = alpha_of_frame(clip, number, model, settings)
             maker = CoarseFrameMaker(follower.detail_size(*size))
             frame = maker.make(rgb, alpha, features(rgb))
-            around = partial(pictures_around, clip, number, settings)
+            around = KeyPictures(clip, number, settings).nearby
             looks = looker.looks(number, frame, given, partial(np.asarray, rgb), around)
             with naming_key(name, number):
                 mask = key_mask(frame, given, *size, looks, follower.masks)
@@ -114,7 +114,7 @@ def field_sheet(
             for name, share in fields.shares(index).items():
                 is_lost = fields.reports[name][index].lost
                 labels[f"{name} f{number}{', not found' if is_lost else ''}"] = share
-            rgb = alpha_of_frame(clip, number, model, settings)[0]
+            rgb = KeyPictures(clip, number, settings).rgb()
             rows.append(_tinted(_shown(rgb), labels))
     return np.concatenate(rows), len(rows)
 
