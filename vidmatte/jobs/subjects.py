@@ -31,7 +31,7 @@ from vidmatte.alpha.guidance.second_look import LookStore
 from vidmatte.alpha.guidance.store import CoarseStore, FieldStore
 from vidmatte.alpha.guidance.subject_fields import SubjectFields
 from vidmatte.alpha.guidance.subjects_file import mask_files, read_subjects
-from vidmatte.core.concurrency import lock_at
+from vidmatte.core.concurrency import locked
 from vidmatte.core.frame import Clip
 from vidmatte.core.prompts import FORMS, Box, Mask, Point, Prompt, parse_prompt
 from vidmatte.errors import InterruptedRunError, SourceError, UsageError
@@ -154,7 +154,7 @@ def subject_fields(
         follower = choose_follower(settings, model.device, reporter.note)
         folder = Path(name) / f"{model.cache_key(source.clip)}{follower.label}.subject"
         folder.mkdir(parents=True, exist_ok=True)
-        with lock_at(folder.with_suffix(".subject.lock")):
+        with locked(folder.with_suffix(".subject.lock"), waits=not settings.resume):
             try:
                 solver = _Solver(source, model, settings, reporter, Path(name), folder, follower)
                 fields = solver.solved()
@@ -162,8 +162,9 @@ def subject_fields(
                     frames = CoarseStore(folder)
                     look_again(source.clip, model, settings, reporter, frames, fields)
             except KeyboardInterrupt:
+                hint = "; --resume continues" if settings.resume else ""
                 raise InterruptedRunError(
-                    "stopped while the subject was tracked: no result was written"
+                    f"stopped while the subject was tracked: no result was written{hint}"
                 ) from None
             yield fields
 
