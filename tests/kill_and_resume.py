@@ -59,6 +59,7 @@ CASES = {
     "png": Case("frames"),
     "png, recurrent": Case("frames", "rvm"),
     "webm": Case("out.webm"),
+    "png, subject": Case("frames", options={"subject": "largest@f20"}),
 }
 
 

@@ -99,7 +99,10 @@ def test_a_black_mask_means_no_subject(apart: Drawn):
     [
         (Point(640, 10), "outside the frame"),
         (Mask(np.full((HEIGHT, WIDTH), 255, np.uint8)), "all white"),
-        (Mask(np.zeros((HEIGHT, HEIGHT), np.uint8)), "180x180"),
+        (
+            Mask(np.zeros((HEIGHT, HEIGHT), np.uint8)),
+            r"^a mask is 180x180 and the frame is 640x360, another shape: draw it over a frame",
+        ),
         (Mask(np.zeros((3, 4, 5, 6), np.uint8)), "shape"),
         (Mask(Path("none.png")), "cannot be read"),
         (Mask(Path(__file__)), "not a picture"),

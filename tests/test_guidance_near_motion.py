@@ -9,12 +9,14 @@ import pytest
 from guidance_drawn import BLUE, RED, Drawn, moving, overlap
 from media import make_movie
 from scene import Picture
+from tiny_onnx import make_salient
 
 from vidmatte.alpha.guidance.box_mask import Box, mask_from_box
 from vidmatte.alpha.guidance.coarse import SmallPicture
 from vidmatte.alpha.guidance.near_motion import DISTANCES, ClickMotion, near_motions
 from vidmatte.alpha.guidance.selection import Click, mask_from_clicks
-from vidmatte.jobs.key_looks import pictures_around
+from vidmatte.jobs.key_looks import KeyPictures, alpha_of_frame
+from vidmatte.models.registry import find_model
 from vidmatte.settings import Settings
 
 KEY = 3
@@ -81,8 +83,17 @@ def test_the_frames_around_come_whatever_the_range(tmp_path: Path):
         (0, {1: 1, 3: 3}),
         (8, {-3: 5, -1: 7}),
     ):
-        found = pictures_around(clip, number, Settings(in_point="f4", out_point="f5"))
+        seen = KeyPictures(clip, number, Settings(in_point="f4", out_point="f5"))
+        found = seen.nearby()
+        assert round(float(seen.rgb().mean()) / 25.5) == number
         assert {d: round(float(one.picture.mean()) / 25.5) for d, one in found.items()} == expected
+
+
+def test_a_key_frame_is_the_picture_that_a_run_sees(tmp_path: Path):
+    clip = make_movie(tmp_path / "clip.mp4", frames=6).path
+    settings = Settings(model=make_salient(tmp_path / "tiny.onnx", 16), family="isnet")
+    rgb, _ = alpha_of_frame(clip, 4, find_model(settings, print), settings)
+    assert np.array_equal(KeyPictures(clip, 4, settings).rgb(), rgb)
 
 
 def test_a_box_takes_who_moves_within_it(crossing: Drawn):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from fractions import Fraction
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import pytest
 from pydantic import ValidationError
 
 from vidmatte.alpha.guidance.subjects_file import read_subjects, subjects_text
+from vidmatte.core.colour import ColourTags
+from vidmatte.core.frame import Clip
 from vidmatte.core.prompts import (
     Box,
     Choice,
@@ -23,6 +26,25 @@ from vidmatte.core.prompts import (
     prompt_text,
 )
 from vidmatte.errors import UsageError
+from vidmatte.readers.base import FileSource
+
+
+def clip_of(width: int, height: int, pixel_aspect: Fraction = Fraction(1)) -> Clip:
+    """A clip of that size, not backed by a file."""
+    return Clip(
+        source=FileSource(Path("clip.mov")),
+        kind="movie",
+        width=width,
+        height=height,
+        rate=Fraction(25),
+        time_base=Fraction(1, 25),
+        pixel_format="yuv420p",
+        working_format="yuv420p",
+        bit_depth=8,
+        colour=ColourTags(1, 1, 1, 1),
+        declared_colour=ColourTags(),
+        sample_aspect_ratio=pixel_aspect,
+    )
 
 
 @pytest.mark.parametrize(
@@ -151,7 +173,7 @@ FULL = [
 def test_a_file_gives_back_what_was_written(tmp_path: Path):
     path = tmp_path / "clip.json"
     path.write_text(subjects_text(FULL, 1920, 1080))
-    read = read_subjects(path, 1920, 1080)
+    read = read_subjects(path, clip_of(1920, 1080))
     assert read[:2] + read[3:] == FULL[:2] + FULL[3:]
     assert read[2] == Mask(tmp_path / "mask.png", Moment("timecode", "00:00:01:05"))
 
@@ -159,9 +181,37 @@ def test_a_file_gives_back_what_was_written(tmp_path: Path):
 def test_positions_are_scaled_to_the_clip(tmp_path: Path):
     path = tmp_path / "clip.json"
     path.write_text(subjects_text(FULL[:2], 1920, 1080))
-    point, box = read_subjects(path, 960, 270)
-    assert (point.x, point.y) == (320, 75)
-    assert (box.left, box.top, box.right, box.bottom) == (50, 12.5, 200.25, 175)
+    point, box = read_subjects(path, clip_of(960, 540))
+    assert (point.x, point.y) == (320, 150)
+    assert (box.left, box.top, box.right, box.bottom) == (50, 25, 200.25, 350)
+
+
+@pytest.mark.parametrize(
+    ("clip", "scale"),
+    [
+        (clip_of(854, 480), (854 / 1920, 480 / 1080)),  # rounded
+        (clip_of(1920, 1088), (1, 1088 / 1080)),  # filled up to whole blocks
+        (clip_of(1440, 1080, Fraction(4, 3)), (0.75, 1)),  # displayed as 1920x1080
+    ],
+)
+def test_sizes_of_the_same_aspect_ratio_fit(clip: Clip, scale: tuple[float, float], tmp_path: Path):
+    path = tmp_path / "clip.json"
+    path.write_text(subjects_text([Point(640, 300)], 1920, 1080))
+    (point,) = read_subjects(path, clip)
+    assert (point.x, point.y) == pytest.approx((640 * scale[0], 300 * scale[1]))
+
+
+@pytest.mark.parametrize("size", [(960, 270), (1080, 1920), (1440, 1080), (2048, 1080)])
+def test_a_file_for_another_aspect_ratio_is_refused(size: tuple[int, int], tmp_path: Path):
+    path = tmp_path / "clip.json"
+    path.write_text(subjects_text([Point(64, 30)], 1920, 1080))
+    said = (
+        f"--subjects '{path}' is for frames of 1920x1080 and the clip's are {size[0]}x{size[1]},"
+        " another aspect ratio: choose the subject on this clip, or correct 'width' and 'height'"
+        " of the file"
+    )
+    with pytest.raises(UsageError, match=f"^{re.escape(said)}$"):
+        read_subjects(path, clip_of(*size))
 
 
 POINT = {"kind": "point", "x": 1, "y": 2}
@@ -200,17 +250,17 @@ def test_a_wrong_file_is_one_clear_line(tmp_path: Path, content: dict, said: str
     path = tmp_path / "clip.json"
     path.write_text(json.dumps(content))
     with pytest.raises(UsageError, match=said) as caught:
-        read_subjects(path, 10, 10)
+        read_subjects(path, clip_of(10, 10))
     assert "\n" not in str(caught.value)
     assert str(path) in str(caught.value)
 
 
 def test_a_file_that_is_missing_or_no_json(tmp_path: Path):
     with pytest.raises(UsageError, match="cannot be read"):
-        read_subjects(tmp_path / "none.json", 10, 10)
+        read_subjects(tmp_path / "none.json", clip_of(10, 10))
     (tmp_path / "bad.json").write_text("{")
     with pytest.raises(UsageError, match="not a subjects file"):
-        read_subjects(tmp_path / "bad.json", 10, 10)
+        read_subjects(tmp_path / "bad.json", clip_of(10, 10))
 
 
 def test_a_mask_in_memory_cannot_be_written():

@@ -205,16 +205,49 @@ def test_several_subjects_together_are_all_of_them(
 def test_a_run_that_was_stopped_goes_on_with_the_same_frames(
     clip: Path, tiny: dict[str, Any], made: Callable[[str], np.ndarray], tmp_path: Path
 ) -> None:
-    def stop(progress: vidmatte.Progress) -> None:
-        if progress.done == 6 and not progress.phase:
-            raise KeyboardInterrupt
+    """Stopped in the first pass, while the subject is tracked, and at last in the result."""
+    options, work = {**tiny, "subject": "70,90"}, tmp_path / ".cut.resume"
+    done: dict[str, int] = {}
 
-    options = {**tiny, "subject": "70,90"}
-    with pytest.raises(InterruptedRunError, match="once the subject is tracked again"):
-        run(clip, tmp_path / "cut", options, resume=True, progress=stop)
-    result = vidmatte.matte(clip, tmp_path / "cut", manifest=False, resume=True, **options)
+    def note(progress: vidmatte.Progress) -> None:
+        done[progress.phase] = progress.done
+
+    for phase, said in (
+        ("subject", "no result was written; --resume continues$"),
+        ("following subject", "no result was written; --resume continues$"),
+        ("", "--resume continues from frame [1-9]$"),
+    ):
+
+        def stop(progress: vidmatte.Progress, phase: str = phase) -> None:
+            note(progress)
+            if progress.phase == phase and progress.done == 6:
+                raise KeyboardInterrupt
+
+        done.clear()
+        with pytest.raises(InterruptedRunError, match=said):
+            run(clip, tmp_path / "cut", options, resume=True, progress=stop)
+        assert ("subject" in done) == (phase != ""), "the first pass is kept once it is complete"
+        assert (work / "subject").is_dir()
+    done.clear()
+    result = vidmatte.matte(
+        clip, tmp_path / "cut", manifest=False, resume=True, progress=note, **options
+    )
     assert result.resumed_at > 0
+    assert done == {"following subject": 1, "": COUNT}, "only the key is followed again"
     assert np.array_equal(alphas(tmp_path / "cut"), made("70,90"))
+    assert not work.exists()
+
+
+def test_a_subject_is_tracked_by_one_run_at_a_time(
+    clip: Path, tiny: dict[str, Any], tmp_path: Path
+) -> None:
+    def second(_: vidmatte.Progress) -> None:
+        with pytest.raises(UsageError, match=r"cut\.resume/subject is locked by another"):
+            run(clip, tmp_path / "cut", tiny, subject="70,90", resume=True)
+        raise KeyboardInterrupt
+
+    with pytest.raises(InterruptedRunError):
+        run(clip, tmp_path / "cut", tiny, subject="70,90", resume=True, progress=second)
 
 
 def test_a_subject_that_leaves_is_reported_as_lost(tiny: dict[str, Any], tmp_path: Path) -> None:
@@ -281,6 +314,10 @@ def test_most_mistakes_are_found_before_weights_are_fetched(
     monkeypatch.setattr(Store, "ensure", fetches)
     with pytest.raises(UsageError, match="outside the frame"):
         vidmatte.matte(clip, tmp_path / "cut", subject="320,90", fps=25)
+    square = {"version": 1, "width": 90, "height": 90, "prompts": [{"kind": "region", "choose": 1}]}
+    (tmp_path / "square.json").write_text(json.dumps(square), "utf-8")
+    with pytest.raises(UsageError, match="is for frames of 90x90 and the clip's are 320x180"):
+        vidmatte.matte(clip, tmp_path / "cut", subjects=tmp_path / "square.json", fps=25)
 
 
 def test_masks_and_rules_choose_too(

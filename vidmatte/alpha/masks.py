@@ -18,8 +18,6 @@ from vidmatte.readers.images import read_picture
 from vidmatte.settings import AdjustOptions
 from vidmatte.settings.values import MAX_PIXELS, parse_threshold
 
-_SAME_SHAPE = 0.02  # by which a mask's width against its height may differ from the frame's
-
 
 class MaskFile:
     """A grey picture for the entire clip, or a folder with one for each frame of the source:
@@ -40,10 +38,7 @@ class MaskFile:
             )
         self._files = [path] if self._single else list_pictures(path)
         self._flag = flag
-        self._size = (clip.width, clip.height)
-        self._shapes = {
-            clip.width / clip.height * aspect for aspect in (1, clip.sample_aspect_ratio)
-        }
+        self._clip = clip
         self._last: tuple[Path, np.ndarray] | None = None
         count = clip.frame_count if clip.source_frame_count is None else clip.source_frame_count
         if self._single or count is None:
@@ -71,15 +66,16 @@ class MaskFile:
 
     def _read(self, file: Path) -> np.ndarray:
         # A mask has the frames' shape, and so the limit that these were read with.
-        mask = _read_mask(file, max(MAX_PIXELS, 4 * self._size[0] * self._size[1]))
+        size = self._clip.width, self._clip.height
+        mask = _read_mask(file, max(MAX_PIXELS, 4 * size[0] * size[1]))
         height, width = mask.shape
-        if all(abs(width / height / shape - 1) > _SAME_SHAPE for shape in self._shapes):
+        if not self._clip.has_shape(width, height):
             raise UsageError(
                 f"{self._flag} {file}: it is {width}x{height} and the frames are"
-                f" {self._size[0]}x{self._size[1]}, another shape: draw it over a frame of the clip"
+                f" {size[0]}x{size[1]}, another shape: draw it over a frame of the clip"
             )
-        if (width, height) != self._size:
-            mask = np.asarray(cv2.resize(mask, self._size, interpolation=cv2.INTER_LINEAR))
+        if (width, height) != size:
+            mask = np.asarray(cv2.resize(mask, size, interpolation=cv2.INTER_LINEAR))
         return mask
 
 

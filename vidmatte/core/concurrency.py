@@ -6,10 +6,13 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
+
+from vidmatte.errors import UsageError
 
 _CPU_INFO = Path("/proc/cpuinfo")
 
@@ -77,6 +80,26 @@ def lock_at(path: Path) -> FileLock:
     """The lock that is the file ``path``, not taken yet. One thread may take it and another
     give it back."""
     return FileLock(path, thread_local=False)
+
+
+@contextmanager
+def locked(path: Path, *, waits: bool) -> Iterator[None]:
+    """Hold the lock that is the file ``path``.
+
+    waits: for another process that holds it; without it that raises UsageError: it does the same
+    job.
+    """
+    lock = lock_at(path)
+    try:
+        lock.acquire(timeout=-1 if waits else 0)
+    except Timeout:
+        raise UsageError(
+            f"--resume: {path.parent} is locked by another vidmatte process: wait for its end"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def release_and_unlink(lock: FileLock) -> None:

@@ -118,6 +118,12 @@ class Clip:
         """The moment of the sound's own timeline (seconds) that is zero in the output."""
         return self.origin - self.sound_offset
 
+    def has_shape(self, width: int, height: int) -> bool:
+        """Whether a picture of that size has the frames' aspect ratio, as stored or as displayed,
+        to 2 %: sizes are rounded, and some codecs fill up to whole blocks."""
+        given = width * self.height / (height * self.width)
+        return any(abs(given / shape - 1) <= 0.02 for shape in (1, self.sample_aspect_ratio))
+
 
 class TimeSpan(Protocol):
     """A place in time: all that muxers need to know of a frame."""

@@ -20,8 +20,11 @@ from vidmatte.core.frame import Frame
 from vidmatte.core.prompts import Box, Choice, Point, Prompt
 from vidmatte.errors import SourceError, WeightsError
 from vidmatte.jobs.pipeline import build_raw_pipeline
+from vidmatte.jobs.queue import Slot
 from vidmatte.models.base import Network
 from vidmatte.models.registry import Model, find_model
+from vidmatte.models.runtimes.device import Device
+from vidmatte.pixels.formats import copy_planes
 from vidmatte.pixels.network_rgb import NetworkRgb
 from vidmatte.readers.open import is_image, open_reader
 from vidmatte.settings import Settings
@@ -128,24 +131,48 @@ class KeyLooker:
         return find_model(settings, self._report).network
 
 
-def pictures_around(path: Path, number: int, settings: Settings) -> dict[int, SmallPicture]:
-    """The frames of a source at ``DISTANCES`` from a frame, by distance, as far as there are any,
-    whatever its in and out points. Raises SourceError."""
-    found = dict[int, SmallPicture]()
-    if is_image(path):
-        return found
-    first = max(0, number + min(DISTANCES))
-    part = settings.changed(
-        in_point=f"f{first}", out_point=None, handles=0, conform=None, audio=False
-    )
-    with open_reader(path, part) as source:
-        network_rgb = NetworkRgb(source.clip)
-        for place, decoded in enumerate(source.pictures(), first):
-            if place - number in DISTANCES:
-                found[place - number] = small_picture(network_rgb.of(decoded.pixels))
-            if place >= number + max(DISTANCES):
-                break
-    return found
+class KeyPictures:
+    """One frame of a source, by its number, and those around it: decoded together, when any is
+    asked for, whatever the in and out points are."""
+
+    def __init__(self, path: Path, number: int, settings: Settings) -> None:
+        self._path, self._number = path, number
+        self._first = 0 if is_image(path) else max(0, number + min(DISTANCES))
+        self._settings = settings.changed(
+            in_point=f"f{self._first}", out_point=None, handles=0, conform=None, audio=False
+        )
+
+    def rgb(self) -> np.ndarray:
+        """The frame, (H, W, 3) uint8. Raises SourceError where the source does not have it."""
+        return self._decoded[0]
+
+    def nearby(self) -> dict[int, SmallPicture]:
+        """The frames at ``DISTANCES`` from it that there are, by distance. Raises SourceError."""
+        return self._decoded[1]
+
+    @cached_property
+    def _decoded(self) -> tuple[np.ndarray, dict[int, SmallPicture]]:
+        own, nearby = None, dict[int, SmallPicture]()
+        with open_reader(self._path, self._settings) as source:
+            network_rgb = NetworkRgb(source.clip)
+            for place, decoded in enumerate(source.pictures(), self._first):
+                distance = place - self._number
+                if distance == 0:
+                    slot = Slot(source.clip, Device())  # the very bytes that a run sees
+                    copy_planes(decoded.pixels, slot.picture)
+                    network_rgb.view(slot.picture, slot.rgb)
+                    own = slot.rgb
+                elif distance in DISTANCES:
+                    nearby[distance] = small_picture(network_rgb.of(decoded.pixels))
+                if distance >= max(DISTANCES):
+                    break
+        if own is None:
+            raise _missing_frame(self._path, self._number)
+        return own, nearby
+
+
+def _missing_frame(path: Path, number: int) -> SourceError:
+    return SourceError(f"{path}: frame {number} cannot be decoded")
 
 
 def _small(rgb: np.ndarray) -> np.ndarray:
@@ -156,25 +183,24 @@ def _small(rgb: np.ndarray) -> np.ndarray:
 
 
 def alpha_of_frame(
-    path: Path, number: int, model: Model, settings: Settings, cache: Path | None = None
+    path: Path, number: int, model: Model, settings: Settings
 ) -> tuple[np.ndarray, np.ndarray]:
     """RGB (H, W, 3) uint8 and raw alpha (H, W) float32 of one frame of a source, by its number.
 
-    cache: a folder in which its alpha may be found. Raises SourceError where the source does not
-    have it.
+    Raises SourceError where the source does not have it.
     """
     single = settings.changed(
         in_point=f"f{number}", out_point=f"f{number + 1}", handles=0, conform=None, cache=None
     )
     with open_reader(path, single) as source:
-        pipeline = build_raw_pipeline(source, model, single, cache)
+        pipeline = build_raw_pipeline(source, model, single)
         with closing(pipeline):
             for frame in pipeline.pipeline:
                 assert frame.alpha is not None
                 found = frame.rgb.copy(), frame.alpha.copy()
                 frame.release()
                 return found
-    raise SourceError(f"{path}: frame {number} cannot be decoded")
+    raise _missing_frame(path, number)
 
 
 def alpha_of_picture(

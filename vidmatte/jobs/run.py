@@ -121,11 +121,11 @@ def _make(job: _Job, is_folder: bool) -> Result:
     """Process the frames of a job that are not done yet."""
     if not job.settings.has_subject:
         return _make_with(job, is_folder, None)
+    from vidmatte.jobs.checkpoint.folder import subject_folder
     from vidmatte.jobs.subjects import subject_fields
 
-    with subject_fields(
-        job.source, job.model, job.settings, job.reporter, job.subject_folder
-    ) as subject:
+    folder = job.subject_folder or subject_folder(job.output, job.source.clip, job.settings)
+    with subject_fields(job.source, job.model, job.settings, job.reporter, folder) as subject:
         return _make_with(job, is_folder, subject)
 
 
@@ -264,8 +264,8 @@ def _resume_hint(job: _Job, writer: _JobWriter) -> str:
     stored = 0 if writer.spool is None else writer.spool.count
     if not stored or not output_paths(job.output).work.is_dir():
         return ""
-    is_lost = job.settings.has_subject and job.settings.cache is None and not job.phase
-    again = ", once the subject is tracked again (--cache DIR keeps that)" if is_lost else ""
+    is_lost = job.subject_folder is not None and not job.phase  # shared by the jobs of this call
+    again = ", once the subjects are tracked again" if is_lost else ""
     return f"--resume continues from frame {stored}{again}"
 
 

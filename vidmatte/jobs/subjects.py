@@ -14,7 +14,6 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import asdict, replace
-from functools import cache, partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -32,12 +31,12 @@ from vidmatte.alpha.guidance.second_look import LookStore
 from vidmatte.alpha.guidance.store import CoarseStore, FieldStore
 from vidmatte.alpha.guidance.subject_fields import SubjectFields
 from vidmatte.alpha.guidance.subjects_file import mask_files, read_subjects
-from vidmatte.core.concurrency import lock_at
+from vidmatte.core.concurrency import locked
 from vidmatte.core.frame import Clip
 from vidmatte.core.prompts import FORMS, Box, Mask, Point, Prompt, parse_prompt
 from vidmatte.errors import InterruptedRunError, SourceError, UsageError
 from vidmatte.jobs.follow import Follower, choose_follower
-from vidmatte.jobs.key_looks import KeyLooker, alpha_of_frame, pictures_around
+from vidmatte.jobs.key_looks import KeyLooker, KeyPictures
 from vidmatte.jobs.pipeline import build_raw_pipeline
 from vidmatte.jobs.report import Progress, Reporter
 from vidmatte.jobs.second_look import look_again
@@ -62,7 +61,7 @@ def prompts_of(source: Reader, settings: Settings) -> Prompts:
     clip = source.clip
     given = [parse_prompt(text) for text in settings.subject]
     if settings.subjects is not None:
-        given += read_subjects(Path(settings.subjects), clip.width, clip.height)
+        given += read_subjects(Path(settings.subjects), clip)
     missing = next(
         (file for file in mask_files(settings.subject, settings.subjects) if not file.is_file()),
         None,
@@ -155,7 +154,7 @@ def subject_fields(
         follower = choose_follower(settings, model.device, reporter.note)
         folder = Path(name) / f"{model.cache_key(source.clip)}{follower.label}.subject"
         folder.mkdir(parents=True, exist_ok=True)
-        with lock_at(folder.with_suffix(".subject.lock")):
+        with locked(folder.with_suffix(".subject.lock"), waits=not settings.resume):
             try:
                 solver = _Solver(source, model, settings, reporter, Path(name), folder, follower)
                 fields = solver.solved()
@@ -163,8 +162,9 @@ def subject_fields(
                     frames = CoarseStore(folder)
                     look_again(source.clip, model, settings, reporter, frames, fields)
             except KeyboardInterrupt:
+                hint = "; --resume continues" if settings.resume else ""
                 raise InterruptedRunError(
-                    "stopped while the subject was tracked: no result was written"
+                    f"stopped while the subject was tracked: no result was written{hint}"
                 ) from None
             yield fields
 
@@ -268,14 +268,13 @@ class _Solver:
     def _keys(self, name: str, frames: CoarseStore, numbers: list[int]) -> _Keys:
         """The masks of a subject's key frames, by frame number of the run. Raises UsageError."""
         clip, keys = self._source.clip, _Keys()
-        path, how = clip.source.path, (self._model, self._settings, self._cache)
+        path = clip.source.path
         assert path is not None
         for number, prompts in self._prompts[name].items():
             index = min(bisect_left(numbers, number), len(numbers) - 1)
             frame = frames[index]
-            rgb = cache(lambda number=number: alpha_of_frame(path, number, *how)[0])
-            around = partial(pictures_around, path, number, self._settings)
-            looks = self._looker.looks(number, frame, prompts, rgb, around)
+            seen = KeyPictures(path, number, self._settings)
+            looks = self._looker.looks(number, frame, prompts, seen.rgb, seen.nearby)
             size = clip.width, clip.height
             with naming_key(name, number):
                 keys[index] = key_mask(frame, prompts, *size, looks, self._follower.masks)

@@ -22,8 +22,6 @@ from vidmatte.writers.render.despill import Despill, SpillRemover
 
 #: The view that needs no matte.
 PLAIN = "source"
-_TINT = (255, 64, 32)  # of what is kept or selected, R'G'B'
-_TINTED = 0.45
 _MARGIN = 4  # pixels around the subject that are worked on at least
 _ENCODERS = {
     "jpeg": (".jpg", [cv2.IMWRITE_JPEG_QUALITY, 92]),
@@ -107,21 +105,6 @@ def cut_out(shown: ShownFrame, alpha: np.ndarray, settings: Settings) -> _Cutout
     if spill is not None:
         colours, _ = SpillRemover(spill, "rgb24", RGB_TAGS)(colours)
     return _Cutout(colours, np.ascontiguousarray(alpha, np.float32))
-
-
-def tinted(rgb: np.ndarray, mask: np.ndarray, *, outlined: bool = False) -> np.ndarray:
-    """A picture (h, w, 3) uint8 with a mask (h, w) float32 in 0..1 tinted, and outlined."""
-    height, width = rgb.shape[:2]
-    if mask.shape != (height, width):
-        mask = cv2.resize(mask, (width, height), interpolation=cv2.INTER_LINEAR)
-    share = np.asarray(mask, np.float32) * np.float32(_TINTED)
-    tint = np.full_like(rgb, _TINT)
-    result = np.asarray(cv2.blendLinear(tint, rgb, share, 1 - share))
-    if outlined:
-        inside = (mask > 0.5).astype(np.uint8)
-        lines, _ = cv2.findContours(inside, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-        cv2.drawContours(result, lines, -1, (255, 255, 0), max(1, width // 640))
-    return result
 
 
 def grey(alpha: np.ndarray) -> np.ndarray:

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from vidmatte.alpha.guidance.candidates import find_candidates
+from vidmatte.alpha.guidance.candidates import YELLOW, find_candidates, tinted
 from vidmatte.alpha.masks import open_masks
 from vidmatte.core.memory import is_out_of_memory
 from vidmatte.core.prompts import Mask, parse_prompt
@@ -206,7 +206,7 @@ class Renderer:
             raise UsageError(f"frame {number} has no prompt: add one with @f{number}")
         width = max(1, round(frames.clip.width * height / frames.clip.height))
         rgb = resized(frames.rgb(number), (width, height))
-        return render.tinted(rgb, mask, outlined=True)
+        return tinted(rgb, mask, outline=YELLOW)
 
     def _composed(
         self, request: dict[str, Any], settings: Settings, shown: ShownFrame
@@ -216,7 +216,7 @@ class Renderer:
         if view == "alpha":
             return render.grey(alpha)
         if view == "overlay":
-            return render.tinted(shown.rgb, alpha)
+            return tinted(shown.rgb, alpha)
         cutout = render.cut_out(shown, alpha, settings)
         if view == "difference":
             return render.difference(shown.rgb, cutout)

@@ -242,9 +242,9 @@ class OutputOptions(OptionModel):
     overwrite: Switch = _output(False, "replace an output that exists", decides=NO_EFFECT)
     resume: Switch = _output(
         False,
-        "keep finished frames in the folder .NAME.resume beside the output until it is complete, so"
-        " that a run that failed, was stopped or killed continues from there; this takes as much"
-        " disk space as the output",
+        "keep finished frames and the tracked subject in the folder .NAME.resume beside the output"
+        " until it is complete, so that a run that failed, was stopped or killed continues from"
+        " there; this takes as much disk space as the output",
         decides=NO_EFFECT,
     )
 

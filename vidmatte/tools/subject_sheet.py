@@ -10,12 +10,18 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from vidmatte.alpha.guidance.candidates import contact_sheet, find_candidates
+from vidmatte.alpha.guidance.candidates import (
+    TINTS,
+    YELLOW,
+    contact_sheet,
+    find_candidates,
+    tinted,
+)
 from vidmatte.alpha.guidance.coarse import CoarseFrameMaker
 from vidmatte.alpha.guidance.key_masks import key_mask
 from vidmatte.errors import SourceError
 from vidmatte.jobs.follow import choose_follower
-from vidmatte.jobs.key_looks import KeyLooker, alpha_of_frame, pictures_around
+from vidmatte.jobs.key_looks import KeyLooker, KeyPictures, alpha_of_frame
 from vidmatte.jobs.report import Reporter
 from vidmatte.jobs.subjects import (
     frame_number,
@@ -28,10 +34,7 @@ from vidmatte.readers.open import open_reader
 from vidmatte.settings import Settings
 from vidmatte.tools.preview import frames_to_show
 
-#: Of what is selected, R'G'B': a colour for each subject.
-_TINTS = ((255, 64, 32), (48, 128, 255), (255, 200, 0), (200, 64, 255), (0, 200, 160))
-_TINTED = 0.45
-_OUTLINE, _TEXT = (255, 255, 0), (255, 255, 255)  # where there is one subject, R'G'B'
+_WHITE = (255, 255, 255)
 _LONGEST_SIDE = 1280  # pixels of a sheet's frame
 
 
@@ -73,11 +76,11 @@ def key_mask_sheet(
             rgb, alpha = alpha_of_frame(clip, number, model, settings)
             maker = CoarseFrameMaker(follower.detail_size(*size))
             frame = maker.make(rgb, alpha, features(rgb))
-            around = partial(pictures_around, clip, number, settings)
+            around = KeyPictures(clip, number, settings).nearby
             looks = looker.looks(number, frame, given, partial(np.asarray, rgb), around)
             with naming_key(name, number):
                 mask = key_mask(frame, given, *size, looks, follower.masks)
-            rows.append(_tinted(_shown(rgb), {f"{name} f{number}": mask}))
+            rows.append(_labelled(_shown(rgb), {f"{name} f{number}": mask}))
     return np.concatenate(rows), len(rows)
 
 
@@ -114,8 +117,8 @@ def field_sheet(
             for name, share in fields.shares(index).items():
                 is_lost = fields.reports[name][index].lost
                 labels[f"{name} f{number}{', not found' if is_lost else ''}"] = share
-            rgb = alpha_of_frame(clip, number, model, settings)[0]
-            rows.append(_tinted(_shown(rgb), labels))
+            rgb = KeyPictures(clip, number, settings).rgb()
+            rows.append(_labelled(_shown(rgb), labels))
     return np.concatenate(rows), len(rows)
 
 
@@ -128,24 +131,17 @@ def _shown(rgb: np.ndarray) -> np.ndarray:
     return np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA))
 
 
-def _tinted(rgb: np.ndarray, masks: Mapping[str, np.ndarray]) -> np.ndarray:
+def _labelled(rgb: np.ndarray, masks: Mapping[str, np.ndarray]) -> np.ndarray:
     """The frame with the masks (h, w) float32 0..1 tinted and outlined, each in a colour of its
     own, and their labels."""
-    height, width = rgb.shape[:2]
     shown = rgb
     for place, (label, mask) in enumerate(masks.items()):
-        tint = _TINTS[place % len(_TINTS)]
-        large = cv2.resize(mask, (width, height), interpolation=cv2.INTER_LINEAR)
-        share = (_TINTED * large)[..., None]
-        shown = np.rint(shown * (1 - share) + np.array(tint, np.float32) * share).astype(np.uint8)
-        inside = (large > 0.5).astype(np.uint8)
-        outlines, _ = cv2.findContours(inside, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-        outline = _OUTLINE if len(masks) == 1 else tint
-        cv2.drawContours(shown, outlines, -1, outline, max(1, width // 640))
-        of_text = _TEXT if len(masks) == 1 else tint
+        tint = TINTS[place % len(TINTS)]
+        outline, of_text = (YELLOW, _WHITE) if len(masks) == 1 else (tint, tint)
+        shown = tinted(shown, mask, tint, outline)
         origin = np.array([10, 28 + 26 * place])
         for shift in ((-1, -1), (-1, 1), (1, -1), (1, 1), (0, 0)):
             colour = of_text if shift == (0, 0) else (0, 0, 0)
             at = origin + shift
             cv2.putText(shown, label, at.tolist(), cv2.FONT_HERSHEY_SIMPLEX, 0.7, colour, 1, 16)
-    return np.asarray(shown)
+    return shown

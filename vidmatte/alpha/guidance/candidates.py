@@ -16,6 +16,11 @@ from vidmatte.errors import UsageError
 
 _LEAST_SHARE = 0.002  # of the picture: smaller regions are no subjects
 _LEAST_PERSON = 0.3  # mean of a person network's alpha over a region that is one
+#: Of what is kept or selected, R'G'B': a colour for each subject; and of outlines.
+TINTS = ((255, 64, 32), (48, 128, 255), (255, 200, 0), (200, 64, 255), (0, 200, 160))
+YELLOW = (255, 255, 0)
+_TINTED = 0.45
+_Colour = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -102,14 +107,31 @@ def contact_sheet(picture: np.ndarray, candidates: Sequence[Candidate]) -> np.nd
         sheet = np.where(mask[..., None] > 0, picture, sheet)
         outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
         sheet = np.ascontiguousarray(sheet)
-        cv2.drawContours(sheet, outlines, -1, (255, 255, 0), thick)
+        cv2.drawContours(sheet, outlines, -1, YELLOW, thick)
         place = _label_place(candidate, width / shape[1], height / shape[0])
         size = max(0.5, width / 800)
-        for colour, extra in (((0, 0, 0), 3), ((255, 255, 0), 0)):
+        for colour, extra in (((0, 0, 0), 3), (YELLOW, 0)):
             text = str(candidate.number)
             font = cv2.FONT_HERSHEY_SIMPLEX
             cv2.putText(sheet, text, place, font, size, colour, thick + extra, cv2.LINE_AA)
     return sheet
+
+
+def tinted(
+    rgb: np.ndarray, mask: np.ndarray, tint: _Colour = TINTS[0], outline: _Colour | None = None
+) -> np.ndarray:
+    """A picture (H, W, 3) uint8 RGB with a mask (h, w) float32 0..1 tinted, and outlined if a
+    colour for that is given."""
+    height, width = rgb.shape[:2]
+    if mask.shape != (height, width):
+        mask = cv2.resize(mask, (width, height), interpolation=cv2.INTER_LINEAR)
+    share = np.asarray(mask, np.float32) * np.float32(_TINTED)
+    result = np.asarray(cv2.blendLinear(np.full_like(rgb, tint), rgb, share, 1 - share))
+    if outline is not None:
+        inside = (mask > 0.5).astype(np.uint8)
+        lines, _ = cv2.findContours(inside, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+        cv2.drawContours(result, lines, -1, outline, max(1, width // 640))
+    return result
 
 
 def _label_place(candidate: Candidate, scale_x: float, scale_y: float) -> tuple[int, int]:

@@ -54,7 +54,9 @@ class Gate:
         """
         size = alpha.shape[1], alpha.shape[0]
         result = alpha * cv2.resize(self.gate, size)
-        if picture is None:
+        if not self.blind.any():
+            least = cv2.resize(self.core, size)
+        elif picture is None:
             edge = _ramp(self.field, *_RAMP)
             least = cv2.resize(self.core + self.blind * np.maximum(edge - self.core, 0), size)
         else:

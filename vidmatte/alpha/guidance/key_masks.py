@@ -123,7 +123,7 @@ def key_mask(
     looks = looks or KeyLooks()
     wanted = [p for p in prompts if p.wanted]
     areas = [
-        (p.wanted, _area(frame, p, scale, looks, maker))
+        (p.wanted, _area(frame, p, (width, height), looks, maker))
         for p in prompts
         if not isinstance(p, Point)
     ]
@@ -178,18 +178,22 @@ def _click(point: Point, scale: tuple[float, float]) -> Click:
 def _area(
     frame: CoarseFrame,
     prompt: Box | Mask | Choice,
-    scale: tuple[float, float],
+    full: tuple[int, int],
     looks: KeyLooks,
     maker: MaskMaker,
 ) -> np.ndarray:
-    """What a box, a mask or a rule selects, (h, w) float32 0..1."""
+    """What a box, a mask or a rule selects, (h, w) float32 0..1.
+
+    full: the frame's width and height.
+    """
     if isinstance(prompt, Choice):
         return choose(find_candidates(frame.alpha), prompt.rule, looks.person)
     if isinstance(prompt, Box):
-        left, top = prompt.left * scale[0], prompt.top * scale[1]
-        box = box_mask.Box(left, top, prompt.right * scale[0], prompt.bottom * scale[1])
+        across, down = frame.width / full[0], frame.height / full[1]
+        left, top = prompt.left * across, prompt.top * down
+        box = box_mask.Box(left, top, prompt.right * across, prompt.bottom * down)
         return maker.from_box(frame, box, looks.of_boxes.get(prompt, ()), looks.motions)
-    return _fitted_mask(_read_mask(prompt), frame.width, frame.height, _mask_name(prompt))
+    return _fitted_mask(_read_mask(prompt), _size(frame), full, _mask_name(prompt))
 
 
 def _mask_name(mask: Mask) -> str:
@@ -239,13 +243,19 @@ def _decoded(path: Path) -> np.ndarray:
     return picture.to_ndarray(format="rgb48le" if is_deep else "rgb24")
 
 
-def _fitted_mask(values: np.ndarray, width: int, height: int, name: str) -> np.ndarray:
-    """A mask (H, W) float32 0..1 at the work size. Raises UsageError where it does not fit."""
+def _fitted_mask(
+    values: np.ndarray, size: tuple[int, int], full: tuple[int, int], name: str
+) -> np.ndarray:
+    """A mask (H, W) float32 0..1 at the work size. Raises UsageError where it does not fit.
+
+    size, full: of the work picture and of the frame, width and height.
+    """
+    width, height = size
     aspect = (values.shape[1] / values.shape[0]) / (width / height)
     if abs(aspect - 1) > _ASPECT_TOLERANCE + 1.0 / min(width, height):
         raise UsageError(
-            f"{name} is {values.shape[1]}x{values.shape[0]}: expected the frame's shape,"
-            " a picture of the same width and height"
+            f"{name} is {values.shape[1]}x{values.shape[0]} and the frame is {full[0]}x{full[1]},"
+            " another shape: draw it over a frame of the clip"
         )
     if values.min() > 0.5:
         raise UsageError(f"{name} is all white: paint what is not wanted black")

@@ -15,10 +15,10 @@
     }
 
 ``width`` and ``height`` (optional, both or none) say for which size of frame the positions
-are; they are scaled where the clip has another. ``at`` holds one of frame, pts (in the
-clip's time base, 0 at its first frame), seconds or timecode, and is the first frame where it is
-left out. A mask's path is taken from the folder of the file. A region is one that the network
-marks: a number, largest, centre, person or all, see ``core.prompts.Choice``.
+are; they are scaled where the clip has another of the same aspect ratio. ``at`` holds one of
+frame, pts (in the clip's time base, 0 at its first frame), seconds or timecode, and is the first
+frame where it is left out. A mask's path is taken from the folder of the file. A region is one
+that the network marks: a number, largest, centre, person or all, see ``core.prompts.Choice``.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from vidmatte.core.frame import Clip
 from vidmatte.core.prompts import (
     DEFAULT_SUBJECT,
     Box,
@@ -150,19 +151,31 @@ class _File(_Strict):
         return self
 
 
-def read_subjects(path: Path, width: int, height: int) -> list[Prompt]:
-    """The prompts of a file for a clip of that size as displayed. Raises UsageError."""
+def read_subjects(path: Path, clip: Clip) -> list[Prompt]:
+    """The prompts of a file, positions scaled to a clip's frames.
+
+    Raises UsageError, also where the file is for frames of another aspect ratio.
+    """
+    content = _content(path)
+    width, height = content.width or clip.width, content.height or clip.height
+    if not clip.has_shape(width, height):
+        raise UsageError(
+            f"--subjects '{path}' is for frames of {width}x{height} and the clip's are"
+            f" {clip.width}x{clip.height}, another aspect ratio: choose the subject on this clip,"
+            " or correct 'width' and 'height' of the file"
+        )
+    place = _Place(path.parent, clip.width / width, clip.height / height)
+    return [entry.prompt(place) for entry in content.prompts]
+
+
+def _content(path: Path) -> _File:
     try:
-        content = _File.model_validate_json(path.read_bytes())
+        return _File.model_validate_json(path.read_bytes())
     except OSError as error:
         reason = error.strerror or error
         raise UsageError(f"--subjects '{path}' cannot be read: {reason}") from None
     except ValidationError as error:
         raise UsageError(f"--subjects '{path}' is not a subjects file: {_fault(error)}") from None
-    across = width / (content.width or width)
-    down = height / (content.height or height)
-    place = _Place(path.parent, across, down)
-    return [entry.prompt(place) for entry in content.prompts]
 
 
 def _fault(error: ValidationError) -> str:
@@ -195,7 +208,10 @@ def subject_names(texts: Iterable[str], file: str | None) -> list[str]:
 def _prompts(texts: Iterable[str], file: str | None) -> list[Prompt]:
     """All prompts, positions not scaled."""
     prompts = [parse_prompt(text) for text in texts]
-    return prompts if file is None else [*prompts, *read_subjects(Path(file), 1, 1)]
+    if file is None:
+        return prompts
+    place = _Place(Path(file).parent, 1, 1)
+    return [*prompts, *(entry.prompt(place) for entry in _content(Path(file)).prompts)]
 
 
 def subjects_text(prompts: list[Prompt], width: int, height: int) -> str:

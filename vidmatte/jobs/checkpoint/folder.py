@@ -2,8 +2,9 @@
 
 ``job.json`` says which job the work belongs to, ``frames.log`` holds the frames
 (``frame_log``), ``finished.json`` describes the outputs, written just before they are
-renamed to their final names. Each of the JSON files is written to a temporary name, synced
-to the disk and renamed: it is complete or missing.
+renamed to their final names; in ``subject`` is what is known of a chosen subject. Each of the
+JSON files is written to a temporary name, synced to the disk and renamed: it is complete or
+missing.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from filelock import Timeout
 
 from vidmatte.alpha.track import LONGEST_LOOK_AHEAD
 from vidmatte.core.concurrency import lock_at
+from vidmatte.core.frame import Clip
 from vidmatte.core.segment import Findings
 from vidmatte.errors import UsageError
 from vidmatte.jobs.checkpoint.compat import (
@@ -40,7 +42,8 @@ from vidmatte.writers.output_paths import output_paths
 JOB, LOG, FINISHED, LOCK = "job.json", "frames.log", "finished.json", "lock"
 _UNFINISHED = ".part"
 _FILES = (LOG, JOB + _UNFINISHED, FINISHED + _UNFINISHED, LOCK, JOB, FINISHED)
-_PICTURES = re.compile(r"pictures-\d+")
+_SUBJECT = "subject"
+_FOLDERS = re.compile(rf"pictures-\d+|{_SUBJECT}")
 
 #: By the path of a result: each file's name in it ("" for the path itself), its size in
 #: bytes, and its modification time (ns) for a file that is not part of a sequence.
@@ -133,12 +136,12 @@ class CheckpointFolder:
 
     def clear(self) -> None:
         """Remove the stored frames, but not the files that identify the job."""
-        _remove_content(self.path, (JOB, FINISHED, LOCK))
+        _remove_content(self.path, (JOB, FINISHED, LOCK, _SUBJECT))
 
     def remove(self) -> None:
-        """Remove the folder and what a run has stored in it."""
+        """Remove the folder and what a run has stored in it, but not what is known of a subject."""
         self.release()
-        remove_folder(self.path)
+        remove_folder(self.path, (_SUBJECT,))
 
     def mark(self, written: WriteResult, files: Files, findings: Findings) -> None:
         """Record the outputs, before the first of them is renamed to its final name."""
@@ -175,7 +178,7 @@ def _check_own(path: Path) -> None:
         )
     if not path.is_dir() or (path / JOB).is_file() or (path / FINISHED).is_file():
         return
-    begun = {LOCK, JOB + _UNFINISHED}  # by a run that was killed then
+    begun = {LOCK, JOB + _UNFINISHED, _SUBJECT}  # by a run that was killed then
     if others := sorted({entry.name for entry in path.iterdir()} - begun):
         raise UsageError(
             f"--resume: the folder {path} holds {others[0]} and no {JOB}, so it is not the work of"
@@ -187,29 +190,42 @@ def _own_entries(path: Path) -> list[Path]:
     """What is in a work folder under the names that a run gives."""
     if not path.is_dir():
         return []
-    return [one for one in path.iterdir() if one.name in _FILES or _PICTURES.fullmatch(one.name)]
+    return [one for one in path.iterdir() if one.name in _FILES or _FOLDERS.fullmatch(one.name)]
 
 
 def _remove_content(path: Path, kept: Sequence[str] = ()) -> None:
     """Remove what runs have stored in a work folder; files of others stay."""
     for entry in _own_entries(path):
-        if _PICTURES.fullmatch(entry.name) and not entry.is_symlink():
+        if entry.name in kept:
+            continue
+        if _FOLDERS.fullmatch(entry.name) and not entry.is_symlink():
             shutil.rmtree(entry)
-        elif entry.name not in kept:
+        else:
             entry.unlink()
 
 
-def remove_folder(path: Path) -> None:
-    """Remove a work folder that a run has made, unless it holds files of others.
+def remove_folder(path: Path, kept: Sequence[str] = ()) -> None:
+    """Remove a work folder that a run has made, unless it holds files of others or ``kept`` ones.
 
     The note that the output is finished is removed last: a kill in between costs nothing.
     """
     if path.is_symlink() or not path.is_dir():
         return
-    _remove_content(path, (FINISHED,))
+    _remove_content(path, (FINISHED, *kept))
     (path / FINISHED).unlink(missing_ok=True)
     if not any(path.iterdir()):
         path.rmdir()
+
+
+def subject_folder(out: Path, clip: Clip, settings: Settings) -> Path | None:
+    """Where a run keeps what it knows of the chosen subjects, which need not exist yet; None
+    where no later run continues it. Raises UsageError where the work folder holds something else.
+    """
+    if not settings.resume or clip.kind == "picture":
+        return None
+    path = output_paths(out).work
+    _check_own(path)
+    return path / _SUBJECT
 
 
 def checkpoint_path(out: Path) -> Path:
