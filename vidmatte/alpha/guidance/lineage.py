@@ -101,7 +101,7 @@ def _ramp(values: np.ndarray | float, start: float, width: float) -> np.ndarray:
 
 _SIGMA = 12  # pixels: around a pixel whose subject's motion is asked for
 _GROUND_SHARE = 0.02  # weight of the subject's usual motion where none of it is near
-_APART, _APART_RANGE = 0.7, 1.0  # pixels a frame: subject against background
+_APART, _APART_RANGE = 0.7, 1.0  # pixels a frame: two motions that can be told apart
 _FEWEST_GROUND = 200  # pixels that the background's motion is found from
 _GROWTH = 0.15  # of history a frame, where looks agree
 _FOUND = 0.6  # history of what a search has found
@@ -110,9 +110,9 @@ _STRAY_LOGIT, _RETURN_LOGIT = 2.5, 2.0
 _JOIN_LOGIT = 3.0
 _NEAR = 0.05  # of the pixels around, weighed, that are the subject, or another one
 _WITH_OTHER = 0.2  # from here on what moves like another one is theirs
-_Flow = tuple[np.ndarray, np.ndarray]  # x and y, (h, w) float32, pixels a frame
 _NO_HISTORY = 1.5  # times its history less is how new a pixel is
 _WHOLE, _HIDDEN_RANGE = 0.85, 0.35  # share of the usual area below which some of it is hidden
+_Flow = tuple[np.ndarray, np.ndarray]  # x and y, (h, w) float32, pixels a frame
 
 
 class Lineage:
