@@ -296,7 +296,7 @@ def test_an_existing_result_is_not_replaced(finished: Farm, tmp_path: Path) -> N
     ("change", "clause"),
     [
         ({"version": "9.9"}, "vidmatte 9.9, 0"),
-        ({"runtimes": ("OpenVINO, bfloat16",)}, "runtime OpenVINO, bfloat16, .* in the plan"),
+        ({"runtimes": ("OpenVINO, float8",)}, "runtime OpenVINO, float8, .* in the plan"),
         ({"device": "Some GPU"}, "device Some GPU, cpu in the plan"),
         ({"libraries": {}}, "av none, .* in the plan"),
         ({"instruction_set": ("x", "avx9")}, "instruction set without .* and with avx9 x"),
