@@ -70,6 +70,18 @@ def test_the_first_click_takes_what_its_close_ups_agree_on(touching: Drawn):
     assert overlap(alone, touching.mask(0, 0)) > 0.98
 
 
+def test_the_first_click_takes_ends_that_few_close_ups_mark_and_no_other_subject(touching: Drawn):
+    frame, click = touching.frames[0], [Click(120, 90)]
+    body = touching.mask(0, 0)
+    hand, other = body.copy(), np.maximum(body, touching.mask(0, 1))
+    hand[44:60, 115:125] = 1
+    for more, taken in ((hand, True), (other, False)):
+        mask = mask_from_clicks(frame, click, [body, body, body, more, more]) > 0.5
+        extra = (more > 0.5) & (body < 0.5)
+        assert (mask[extra].mean() > 0.9) == taken
+        assert overlap(mask & ~extra, body > 0.5) > 0.97
+
+
 def test_a_wanted_click_only_adds_and_an_unwanted_one_only_removes(touching: Drawn):
     frame, clicks = touching.frames[0], [Click(120, 90), Click(185, 90, False)]
     whole, less = (mask_from_clicks(frame, clicks[:count]) > 0.5 for count in (1, 2))

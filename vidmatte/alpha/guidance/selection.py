@@ -29,6 +29,8 @@ _REACH = 60  # pixels: a subject that the network does not see ends within
 _PLACE_GAIN = 4.0  # of x and y (0..1) among the features
 _OPINION_GAIN = 4.0  # of alphas among the features
 _AGREED = 0.25  # quantile of the alphas that mark the first click
+_ALMOST = 0.85  # of a region: a mask that covers so much of it is of the same subject
+_OTHERWISE = 1.0  # logit of motion against a click, from which a pixel moves otherwise
 _FEWEST = 30  # pixels of a first region
 _BACKGROUND, _SEEN = 0.08, 0.3  # alpha of what is surely no subject; and of what the network sees
 _ANOTHER = 0.6  # alpha of another subject, where the network does not see the wanted one
@@ -108,9 +110,7 @@ class Chooser:
     def region(self, click: Click) -> np.ndarray:
         """What the first click takes, (h, w) bool."""
         agreed, marked = self._agreement(click)
-        if not self.motion:
-            return marked
-        return self.moving_alike(click, agreed)
+        return self._with_ends(self.moving_alike(click, agreed) if self.motion else marked, click)
 
     def moving_alike(self, click: Click, known: np.ndarray) -> np.ndarray:
         """What moves with a first click and looks like it, (h, w) bool.
@@ -123,6 +123,19 @@ class Chooser:
         looks = self._looks((spread > _SURE) | mark, (spread < 1 - _SURE) & ~mark)
         known = known + _LOOKS * self._distinctness(looks, moves) * looks
         return self._edged(solid_piece((self._settled(known, mark) > 0.5) | mark, place), [click])
+
+    def _with_ends(self, mask: np.ndarray, click: Click) -> np.ndarray:
+        """With hands and feet: what little a mask (h, w) bool lacks of the region that one in four
+        mark of those who mark the click. A mask that lacks more has another one beside it.
+        """
+        place = _place(self._frame, click)
+        marking = [alpha for alpha in self._alphas if alpha[place] > 0.5]
+        if not marking:
+            return mask
+        whole = pieces_at(np.quantile(marking, 1 - _AGREED, axis=0) > 0.5, place)
+        if (mask & whole).sum() < _ALMOST * whole.sum():
+            return mask
+        return np.asarray(mask | (whole & (self._moves([click]) > -_OTHERWISE)))
 
     def corrected(self, mask: np.ndarray, clicks: Sequence[Click]) -> np.ndarray:
         """The mask (h, w) bool of all clicks but the last, after the last."""
