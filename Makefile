@@ -20,8 +20,9 @@ CONSTRAINTS := .ci/constraints.txt
 INSTALL := PIP_CONSTRAINT=$(CONSTRAINTS) PIP_BUILD_CONSTRAINT=$(CONSTRAINTS) \
   PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet
 
-# One process per core, at most four: each loads its own networks.
-PYTEST_WORKERS := -n logical --maxprocesses 4 --dist worksteal
+# One process more than cores, since tests also wait, at most four: each loads its own networks.
+WORKERS := $(shell $(PYTHON) -c "import os; print(min((os.cpu_count() or 1) + 1, 4))")
+PYTEST_WORKERS := -n $(WORKERS) --dist worksteal
 
 CLIP := .demo/bigbuckbunny.mp4
 RESULT := .demo/bigbuckbunny-cut.mov
