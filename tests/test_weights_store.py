@@ -342,7 +342,7 @@ def start(folder: Path, url: str, **options: object) -> subprocess.Popen[str]:
 
 
 def test_only_one_of_many_processes_fetches(store: Store, toy: Entry, server: FileServer) -> None:
-    server.pages["/toy.onnx"].hold_s = 4  # so that all of them find it missing, on a busy machine too
+    server.pages["/toy.onnx"].hold_s = 4  # so that all of them find it missing, at any load
     processes = [start(store.folder, f"{server.url}/toy.onnx") for _ in range(4)]
     outputs = [process.communicate(timeout=60) for process in processes]
     assert [process.returncode for process in processes] == [0] * 4, outputs
