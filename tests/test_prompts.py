@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pydantic import ValidationError
+from test_cutout import make_clip
 
 from vidmatte.alpha.guidance.subjects_file import read_subjects, subjects_text
-from vidmatte.core.colour import ColourTags
 from vidmatte.core.frame import Clip
 from vidmatte.core.prompts import (
     Box,
@@ -26,25 +26,11 @@ from vidmatte.core.prompts import (
     prompt_text,
 )
 from vidmatte.errors import UsageError
-from vidmatte.readers.base import FileSource
 
 
 def clip_of(width: int, height: int, pixel_aspect: Fraction = Fraction(1)) -> Clip:
     """A clip of that size, not backed by a file."""
-    return Clip(
-        source=FileSource(Path("clip.mov")),
-        kind="movie",
-        width=width,
-        height=height,
-        rate=Fraction(25),
-        time_base=Fraction(1, 25),
-        pixel_format="yuv420p",
-        working_format="yuv420p",
-        bit_depth=8,
-        colour=ColourTags(1, 1, 1, 1),
-        declared_colour=ColourTags(),
-        sample_aspect_ratio=pixel_aspect,
-    )
+    return make_clip("yuv420p", width=width, height=height, sample_aspect_ratio=pixel_aspect)
 
 
 @pytest.mark.parametrize(

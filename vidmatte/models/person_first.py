@@ -81,7 +81,7 @@ class PersonFirst:
         apart = cv2.GaussianBlur(np.maximum(apart, finer), (0, 0), 1)
         share = np.float32(_SHARE) + np.float32(1 - _SHARE) * apart
         weight = cv2.resize(np.minimum(cv2.GaussianBlur(trust, (0, 0), 2), share), size)
-        filled = filled * (1 - finer) * (cv2.dilate(pair.marks.astype(np.uint8), _NEXT) > 0)
+        filled = filled * (1 - finer) * _grown(pair.marks)
         fill = cv2.resize(cv2.GaussianBlur(filled, (0, 0), 1), size)
         believed = second + fill * np.maximum(first - second, 0)
         return np.asarray(first + weight * (believed - first))

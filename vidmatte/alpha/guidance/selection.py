@@ -129,8 +129,7 @@ class Chooser:
         mark of those who mark the click. A mask that lacks more has another one beside it.
         """
         place = _place(self._frame, click)
-        marking = [alpha for alpha in self._alphas if alpha[place] > 0.5]
-        if not marking:
+        if not (marking := self._marking(place)):
             return mask
         whole = pieces_at(np.quantile(marking, 1 - _AGREED, axis=0) > 0.5, place)
         if (mask & whole).sum() < _ALMOST * whole.sum():
@@ -172,7 +171,7 @@ class Chooser:
         """Logits (h, w) float32 of what those agree on who mark a first click, and its region,
         (h, w) bool; where nobody marks it, the region that looks like it."""
         place, frame = _place(self._frame, click), self._frame
-        marking = [alpha for alpha in self._alphas if alpha[place] > 0.5]
+        marking = self._marking(place)
         agreed = np.quantile(marking, _AGREED, axis=0) if marking else np.zeros(frame.alpha.shape)
         region = pieces_at(agreed > 0.5, place)
         if region.sum() < _FEWEST:
@@ -181,6 +180,10 @@ class Chooser:
             agreed = _HALF_SURE * region
         logits = _AGREEMENT * (2 * agreed - 1)
         return np.asarray(np.where(region, logits, np.minimum(logits, 0)), np.float32), region
+
+    def _marking(self, place: tuple[int, int]) -> list[np.ndarray]:
+        """The alphas (h, w) float32 of those who mark a place."""
+        return [alpha for alpha in self._alphas if alpha[place] > 0.5]
 
     def _moves(self, clicks: Sequence[Click]) -> np.ndarray:
         """Logits (h, w) float32 of moving with the first click, and not with unwanted ones.

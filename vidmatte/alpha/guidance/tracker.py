@@ -130,9 +130,7 @@ class SubjectTracker:
         if searching:
             self._lineage.found(self._field)
         self._lineage.settle(self._field, look, self._distinctness)
-        mine = self._field > 0.5
-        alike_now = float(likeness[mine].mean()) if mine.any() else 0.0
-        return self._finish(frame, motion, cut, alike_now)
+        return self._finish(frame, motion, cut, likeness)
 
     def _unexpected(self, moved: np.ndarray, frame: CoarseFrame) -> np.ndarray:
         """1 where the subject is not expected, at the features' size."""
@@ -198,12 +196,14 @@ class SubjectTracker:
             kept = fill_gaps(kept, evidence, others, self._area)
         return kept
 
-    def _finish(self, frame: CoarseFrame, motion: Motion, cut: bool, alike: float) -> FieldStep:
+    def _finish(
+        self, frame: CoarseFrame, motion: Motion, cut: bool, likeness: np.ndarray
+    ) -> FieldStep:
         """Count, learn, and say how sure all this was."""
         s, result = self._settings, self._field
         inside = result > 0.5
         now = float(inside.sum())
-        self._count_missed(now, alike)
+        self._count_missed(now, float(likeness[inside].mean()) if now else 0.0)
         followed = float(motion.trust[inside].mean()) if now > 20 else 0.0
         change = float(np.log((now + 50) / (self._last_area + 50)))
         by_area = max(_GROWS * change, -_SHRINKS * change)
@@ -221,7 +221,7 @@ class SubjectTracker:
         return FieldStep(result, doubt, cut, lost, self._distinctness, soft, self._lineage.unbroken)
 
     def _count_missed(self, area: float, alike: float) -> None:
-        """Frames without it, from the field's area now."""
+        """Frames without it, from the field's area now and its mean likeness."""
         if area < LOST_SHARE * self._area:
             self._missed += 1
         elif area > _SURELY_FOUND * self._area and (
